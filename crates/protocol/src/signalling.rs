@@ -1,0 +1,319 @@
+//! The messages on the WebSocket between camera, rendezvous and viewer.
+//!
+//! Each direction has an enum of its own, so that "a viewer sent an answer" is not a case anyone
+//! has to handle: it doesn't parse, and is refused as an unknown type. The camera's side names the
+//! session in every message; a viewer has at most one session on its socket and names none.
+
+use serde::{Deserialize, Serialize};
+
+use crate::room::RoomId;
+
+/// One viewer's visit to a room, numbered by the rendezvous; never used again on one camera
+/// connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub u64);
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How media travels in a session; the viewer chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// H.264 and Opus over SRTP (RFC 3711): lowest latency.
+    #[default]
+    Rtp,
+    /// H.264 and AAC as CMAF chunks (ISO/IEC 23000-19) over a data channel, for Media Source
+    /// Extensions.
+    Fmp4,
+}
+
+impl Transport {
+    /// `rtp` or `fmp4`, as in messages and on command lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rtp => "rtp",
+            Self::Fmp4 => "fmp4",
+        }
+    }
+}
+
+impl std::str::FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "rtp" => Ok(Self::Rtp),
+            "fmp4" => Ok(Self::Fmp4),
+            other => Err(format!("{other:?} is no transport: use rtp or fmp4")),
+        }
+    }
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A STUN or TURN server as `RTCIceServer` (W3C WebRTC §4.2.4) has it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceServer {
+    /// `stun:host:port`, `turn:host:port?transport=udp`, … (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// TURN user name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// TURN password. Never logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .field("username", &self.username)
+            .field("credential", &self.credential.as_ref().map(|_| "(hidden)"))
+            .finish()
+    }
+}
+
+/// A trickled ICE candidate as `RTCIceCandidateInit` (W3C WebRTC §4.8.1.1) has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// `candidate:…` (RFC 8839 §5.1); empty says that no more will come.
+    pub candidate: String,
+    /// Media stream identification (RFC 5888).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdp_mid: Option<String>,
+    /// Index of the media description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdp_m_line_index: Option<u16>,
+    /// Which generation of ICE credentials it belongs to (RFC 8445).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username_fragment: Option<String>,
+}
+
+/// What kind of error; a program may act on it, the message beside it is for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// The room's name is not allowed.
+    BadRoom,
+    /// Another camera waits in the room.
+    RoomTaken,
+    /// No camera waits in the room.
+    CameraOffline,
+    /// The camera, or the server, has as many as it takes.
+    Full,
+    /// Not JSON, or not the fields that the type asks for.
+    BadMessage,
+    /// A type that this side does not know.
+    UnknownType,
+    /// Larger than [`crate::wire::MAX_MESSAGE_SIZE`].
+    TooLarge,
+    /// More messages in a second than the server allows.
+    TooFast,
+    /// A message that makes sense, but not now: a second join, a candidate before the join.
+    OutOfOrder,
+    /// The offer has no codec, or no transport, that the camera can serve; or it is no SDP.
+    BadOffer,
+    /// The camera has no picture to give (device missing, pipeline broken).
+    MediaUnavailable,
+    /// The server is ending.
+    ShuttingDown,
+    /// What a newer peer may say. Treat as final.
+    #[serde(other)]
+    Other,
+}
+
+/// An error as it is sent: a code for programs, a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What kind.
+    pub code: ErrorCode,
+    /// One sentence that names the thing and the way out.
+    pub message: String,
+}
+
+impl Error {
+    /// An error with its sentence.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Why a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ByeReason {
+    /// The viewer stopped watching.
+    ViewerLeft,
+    /// The camera's connection to the rendezvous ended (its running streams may go on).
+    CameraLeft,
+    /// The camera is shutting down.
+    CameraStopping,
+    /// ICE or DTLS failed, or consent was lost (RFC 7675).
+    ConnectionLost,
+    /// What a newer peer may say.
+    #[serde(other)]
+    Other,
+}
+
+/// Camera → rendezvous, on `/host/<room>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum FromCamera {
+    /// The answer (RFC 8829) to a session's offer.
+    Answer {
+        /// The viewer's session.
+        session: SessionId,
+        /// SDP (RFC 8866).
+        sdp: String,
+    },
+    /// A candidate of the camera.
+    Candidate {
+        /// The viewer's session.
+        session: SessionId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// The camera ended the session.
+    Bye {
+        /// The viewer's session.
+        session: SessionId,
+        /// Why.
+        reason: ByeReason,
+    },
+    /// The camera could not do what was asked; with a session, that session is over.
+    Error {
+        /// The viewer's session, where it is about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
+        /// What went wrong.
+        #[serde(flatten)]
+        error: Error,
+    },
+}
+
+/// Rendezvous → camera, on `/host/<room>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToCamera {
+    /// The room is the camera's from here on.
+    Hosting {
+        /// The room.
+        room: RoomId,
+        /// Servers to gather candidates with.
+        #[serde(default)]
+        ice_servers: Vec<IceServer>,
+    },
+    /// A viewer wants to watch.
+    Join {
+        /// The number of this visit.
+        session: SessionId,
+        /// How media should travel.
+        #[serde(default)]
+        transport: Transport,
+        /// The viewer's offer (SDP, RFC 8866).
+        offer: String,
+    },
+    /// A candidate of the viewer.
+    Candidate {
+        /// The viewer's session.
+        session: SessionId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// The viewer is gone.
+    Bye {
+        /// The viewer's session.
+        session: SessionId,
+        /// Why.
+        reason: ByeReason,
+    },
+    /// The camera said something wrong, or can't have the room; where the code is final the
+    /// server closes the socket after it.
+    Error {
+        /// The session it is about, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
+        /// What went wrong.
+        #[serde(flatten)]
+        error: Error,
+    },
+}
+
+/// Viewer → rendezvous, on `/watch/<room>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum FromViewer {
+    /// Let me watch. At most one session at a time on one socket; after its end another may begin.
+    Join {
+        /// How media should travel.
+        #[serde(default)]
+        transport: Transport,
+        /// The offer (SDP, RFC 8866).
+        offer: String,
+    },
+    /// A candidate of the viewer.
+    Candidate {
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// The viewer stopped watching.
+    Bye {
+        /// Why.
+        reason: ByeReason,
+    },
+}
+
+/// Rendezvous → viewer, on `/watch/<room>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ToViewer {
+    /// First message: what the viewer needs before it makes its offer.
+    Welcome {
+        /// The room.
+        room: RoomId,
+        /// Whether a camera waits in it now.
+        online: bool,
+        /// Servers to gather candidates with.
+        #[serde(default)]
+        ice_servers: Vec<IceServer>,
+    },
+    /// A camera came to the room, or left it. A running session does not end by it.
+    Camera {
+        /// Whether a camera waits in the room now.
+        online: bool,
+    },
+    /// The camera's answer.
+    Answer {
+        /// SDP (RFC 8866).
+        sdp: String,
+    },
+    /// A candidate of the camera.
+    Candidate {
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// The session is over.
+    Bye {
+        /// Why.
+        reason: ByeReason,
+    },
+    /// Something went wrong. [`ErrorCode::BadMessage`], `UnknownType`, `OutOfOrder` leave the
+    /// session as it is; every other code ends it.
+    Error {
+        /// What went wrong.
+        #[serde(flatten)]
+        error: Error,
+    },
+}
