@@ -1,1 +1,34 @@
-//! (being written)
+//! The camera's picture and sound: taken from a source, encoded **once**, handed to any number of
+//! subscribers. No networking.
+//!
+//! ```text
+//!  source ─▶ clock ─▶ H.264 encoder ─┬─▶ access units ────────────▶ hub ─▶ Subscription<Frame>
+//!  (v4l2, test, file)                └─▶ isofmp4mux ─▶ chunks ────▶ hub ─▶ Subscription<Chunk>
+//!  source ─┬─▶ AAC encoder ──────────────▶ ┘                         ▲
+//!  (alsa…) └─▶ Opus encoder ──▶ audio packets ───────────────────────┘ (frames)
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | the settings as a person writes them, and their validation |
+//! | [`camera`] | [`Camera`]: starts and stops the pipeline with its subscribers, and retries it when a device fails |
+//! | [`unit`] | what is handed on: [`Frame`], [`AccessUnit`], [`AudioPacket`], [`Chunk`] |
+//! | [`hub`] | one producer, many subscribers: bounded queues and the cached group of pictures |
+//! | [`status`] | [`Status`]: how the camera is doing |
+//! | [`clock`] | the clock drawn into the picture, for people and for programs |
+//! | [`error`] | [`Error`] |
+
+pub mod camera;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod hub;
+pub mod status;
+pub mod unit;
+
+pub use camera::Camera;
+pub use config::{AudioConfig, AudioSource, Config, VideoConfig, VideoSource};
+pub use error::Error;
+pub use hub::Subscription;
+pub use status::{State, Status, StreamInfo};
+pub use unit::{AccessUnit, AudioPacket, Chunk, Frame, Init};

@@ -1,0 +1,284 @@
+//! The settings: first as a person writes them ([`Config`], TOML), then validated
+//! (`Settings`, what the rest of this crate works with).
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+/// Everything about picture and sound. Each table may be left out, and each key in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// `[video]`
+    pub video: VideoConfig,
+    /// `[audio]`
+    pub audio: AudioConfig,
+}
+
+/// `[video]`: where the picture comes from and how it is encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct VideoConfig {
+    /// `test`, `v4l2` or `file`.
+    pub source: VideoSource,
+    /// Device of the source `v4l2`.
+    pub device: PathBuf,
+    /// File of the source `file`: anything GStreamer decodes; played in a loop.
+    pub file: Option<PathBuf>,
+    /// Width of the encoded picture in pixels: even, 16 to 4096.
+    pub width: u32,
+    /// Height of the encoded picture in pixels: even, 16 to 4096.
+    pub height: u32,
+    /// Pictures in a second: 1 to 120.
+    pub framerate: u32,
+    /// Bit rate of the picture in kbit/s: 50 to 50000.
+    pub bitrate_kbps: u32,
+    /// Time between two key frames in ms: 250 to 20000. A viewer who comes in between asks for one.
+    pub key_frame_interval_ms: u32,
+    /// H.264 encoders (GStreamer elements) in order of preference; the first that works is used.
+    pub encoders: Vec<String>,
+    /// Whether to draw the clock into the picture; default: only into the test picture.
+    pub clock: Option<bool>,
+    /// How long encoding goes on after the last viewer left, in ms: 0 to 600000.
+    pub linger_ms: u32,
+}
+
+/// Where the picture comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VideoSource {
+    /// A moving test picture.
+    #[default]
+    Test,
+    /// A Video4Linux2 capture device.
+    V4l2,
+    /// A file, in a loop.
+    File,
+}
+
+/// `[audio]`: where the sound comes from and how it is encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AudioConfig {
+    /// `test`, `alsa`, `file` or `none`.
+    pub source: AudioSource,
+    /// ALSA device of the source `alsa`.
+    pub device: String,
+    /// File of the source `file`; default: the picture's file. Silence where it has no sound.
+    pub file: Option<PathBuf>,
+    /// Bit rate of the Opus stream in kbit/s: 6 to 510.
+    pub opus_bitrate_kbps: u32,
+    /// Bit rate of the AAC stream in kbit/s: 32 to 320.
+    pub aac_bitrate_kbps: u32,
+}
+
+/// Where the sound comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AudioSource {
+    /// A tick every second.
+    #[default]
+    Test,
+    /// An ALSA capture device.
+    Alsa,
+    /// A file, in a loop.
+    File,
+    /// No sound at all.
+    None,
+}
+
+impl Default for VideoConfig {
+    fn default() -> Self {
+        Self {
+            source: VideoSource::default(),
+            device: "/dev/video0".into(),
+            file: None,
+            width: 1280,
+            height: 720,
+            framerate: 30,
+            bitrate_kbps: 2000,
+            key_frame_interval_ms: 2000,
+            encoders: ["v4l2h264enc", "openh264enc", "x264enc"].map(str::to_owned).to_vec(),
+            clock: None,
+            linger_ms: 5000,
+        }
+    }
+}
+
+impl Default for AudioConfig {
+    fn default() -> Self {
+        Self {
+            source: AudioSource::default(),
+            device: "default".into(),
+            file: None,
+            opus_bitrate_kbps: 64,
+            aac_bitrate_kbps: 96,
+        }
+    }
+}
+
+/// A setting that can't be used: which key, which value, and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} = {value}: {allowed}")]
+pub struct ConfigError {
+    /// `video.width`
+    pub key: &'static str,
+    /// As it would stand in TOML.
+    pub value: String,
+    /// What is allowed instead.
+    pub allowed: String,
+}
+
+/// Validated settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub video: VideoSettings,
+    pub audio: Option<AudioSettings>,
+    pub linger: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VideoSettings {
+    pub input: VideoInput,
+    pub width: u32,
+    pub height: u32,
+    pub framerate: u32,
+    pub bitrate_kbps: u32,
+    /// Frames between two key frames, at least 1.
+    pub key_frame_interval: u32,
+    pub encoders: Vec<String>,
+    pub clock: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum VideoInput {
+    Test,
+    V4l2(PathBuf),
+    File(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AudioSettings {
+    pub input: AudioInput,
+    pub opus_bitrate_kbps: u32,
+    pub aac_bitrate_kbps: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AudioInput {
+    Test,
+    Alsa(String),
+    File(PathBuf),
+}
+
+impl Config {
+    /// Whether every value is allowed and the values fit together. Touches no device and no file.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.validate().map(drop)
+    }
+
+    /// From what was written to what can be built.
+    pub(crate) fn validate(&self) -> Result<Settings, ConfigError> {
+        let Self { video, audio } = self;
+        Ok(Settings {
+            video: video.validate()?,
+            audio: audio.validate(video)?,
+            linger: Duration::from_millis(
+                number("video.linger-ms", video.linger_ms, 0, 600_000)?.into(),
+            ),
+        })
+    }
+}
+
+impl VideoConfig {
+    fn validate(&self) -> Result<VideoSettings, ConfigError> {
+        let input = match self.source {
+            VideoSource::Test => VideoInput::Test,
+            VideoSource::V4l2 if self.device.as_os_str().is_empty() => {
+                return Err(error("video.device", "\"\"", "name a device, such as /dev/video0"));
+            }
+            VideoSource::V4l2 => VideoInput::V4l2(self.device.clone()),
+            VideoSource::File => match &self.file {
+                Some(file) if !file.as_os_str().is_empty() => VideoInput::File(file.clone()),
+                _ => {
+                    let allowed = "needs video.file, the path of the file to play";
+                    return Err(error("video.source", "\"file\"", allowed));
+                }
+            },
+        };
+        let width = even("video.width", self.width)?;
+        let height = even("video.height", self.height)?;
+        let framerate = number("video.framerate", self.framerate, 1, 120)?;
+        let bitrate_kbps = number("video.bitrate-kbps", self.bitrate_kbps, 50, 50_000)?;
+        let interval =
+            number("video.key-frame-interval-ms", self.key_frame_interval_ms, 250, 20_000)?;
+        if self.encoders.is_empty() {
+            let allowed = "name at least one H.264 encoder, such as \"openh264enc\"";
+            return Err(error("video.encoders", "[]", allowed));
+        }
+        let clock_fits = crate::clock::fits(width, height);
+        if self.clock == Some(true) && !clock_fits {
+            let allowed = format!(
+                "the clock needs a picture of at least {}x{} pixels, not {width}x{height}",
+                crate::clock::MIN_WIDTH,
+                crate::clock::MIN_HEIGHT
+            );
+            return Err(error("video.clock", "true", &allowed));
+        }
+        Ok(VideoSettings {
+            clock: self.clock.unwrap_or(input == VideoInput::Test) && clock_fits,
+            input,
+            width,
+            height,
+            framerate,
+            bitrate_kbps,
+            key_frame_interval: (interval * framerate / 1000).max(1),
+            encoders: self.encoders.clone(),
+        })
+    }
+}
+
+impl AudioConfig {
+    fn validate(&self, video: &VideoConfig) -> Result<Option<AudioSettings>, ConfigError> {
+        let opus = number("audio.opus-bitrate-kbps", self.opus_bitrate_kbps, 6, 510)?;
+        let aac = number("audio.aac-bitrate-kbps", self.aac_bitrate_kbps, 32, 320)?;
+        let input = match self.source {
+            AudioSource::None => return Ok(None),
+            AudioSource::Test => AudioInput::Test,
+            AudioSource::Alsa if self.device.is_empty() => {
+                let allowed = "name an ALSA device, such as \"default\" or \"hw:0\"";
+                return Err(error("audio.device", "\"\"", allowed));
+            }
+            AudioSource::Alsa => AudioInput::Alsa(self.device.clone()),
+            AudioSource::File => match self.file.as_ref().or(video.file.as_ref()) {
+                Some(file) if !file.as_os_str().is_empty() => AudioInput::File(file.clone()),
+                _ => {
+                    let allowed = "needs audio.file or video.file, the path of the file to play";
+                    return Err(error("audio.source", "\"file\"", allowed));
+                }
+            },
+        };
+        Ok(Some(AudioSettings { input, opus_bitrate_kbps: opus, aac_bitrate_kbps: aac }))
+    }
+}
+
+fn error(key: &'static str, value: &str, allowed: &str) -> ConfigError {
+    ConfigError { key, value: value.to_owned(), allowed: allowed.to_owned() }
+}
+
+fn number(key: &'static str, value: u32, min: u32, max: u32) -> Result<u32, ConfigError> {
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(error(key, &value.to_string(), &format!("allowed is {min} to {max}")))
+    }
+}
+
+/// 4:2:0 chroma has one sample for two pixels each way.
+fn even(key: &'static str, value: u32) -> Result<u32, ConfigError> {
+    if (16..=4096).contains(&value) && value.is_multiple_of(2) {
+        Ok(value)
+    } else {
+        Err(error(key, &value.to_string(), "allowed is an even number from 16 to 4096"))
+    }
+}
