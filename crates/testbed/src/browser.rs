@@ -1,0 +1,214 @@
+//! Headless Chromium, driven over WebDriver, with the flags of an ordinary viewer: addresses stay
+//! hidden behind mDNS names, and no switch opens a door that a user's browser keeps closed.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{
+    Bed, Process, Stats,
+    error::{Error, Result},
+    net, programs,
+    stats::State,
+    wait::{self, Look},
+};
+
+/// How long chromedriver and Chromium may take to start, on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// Size of the window in pixels.
+const WINDOW: (u32, u32) = (1280, 800);
+
+/// Chromium's switches. The sandbox wants a user name space that containers and root don't have;
+/// only pages of this machine are opened.
+const SWITCHES: &[&str] = &[
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--autoplay-policy=no-user-gesture-required",
+];
+
+/// A browser with one page.
+#[derive(Debug)]
+pub struct Browser {
+    // Declared first, dropped first: the driver's group holds the browser too.
+    driver: Process,
+    client: Client,
+}
+
+impl Browser {
+    /// Starts Chromium with a fresh profile.
+    pub async fn start(bed: &Bed) -> Result<Self> {
+        let chromium = programs::chromium()?;
+        let port = net::free_port()?;
+        let profile = tempfile::Builder::new()
+            .prefix("chromium-")
+            .tempdir_in(bed.path())
+            .map_err(Error::io("making a browser profile"))?
+            .keep();
+        let mut command = Command::new(programs::chromedriver()?);
+        command.arg(format!("--port={port}"));
+        let mut driver = Process::spawn("chromedriver", command, &bed.file("chromedriver.log"))?;
+        let server = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        wait::until("chromedriver to listen", START, async || {
+            driver.check()?;
+            Ok(match net::get(server, "/status").await {
+                Ok((200, _)) => Look::Done(()),
+                Ok((status, body)) => Look::NotYet(format!("it says {status} {body}")),
+                Err(error) => Look::NotYet(error.to_string()),
+            })
+        })
+        .await?;
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities(&chromium, &profile))
+            .connect(&format!("http://{server}"))
+            .await
+            .map_err(|error| Error::Browser {
+                what: format!("starting {}", chromium.display()),
+                reason: error.to_string(),
+            })?;
+        Ok(Self { driver, client })
+    }
+
+    /// Opens a page and waits until it is loaded.
+    pub async fn open(&self, address: &str) -> Result<()> {
+        self.client.goto(address).await.map_err(refused(format!("opening {address}")))
+    }
+
+    /// Loads the page again.
+    pub async fn reload(&self) -> Result<()> {
+        self.client.refresh().await.map_err(refused("loading the page again"))
+    }
+
+    /// Runs the body of a JavaScript function in the page and returns what it returns.
+    pub async fn evaluate<T: DeserializeOwned>(&self, script: &str) -> Result<T> {
+        let value = self.client.execute(script, vec![]).await;
+        read(script, value.map_err(refused(format!("running {script:?}")))?)
+    }
+
+    /// The same for a body that awaits.
+    pub async fn evaluate_async<T: DeserializeOwned>(&self, script: &str) -> Result<T> {
+        let body = format!(
+            "const done = arguments[arguments.length - 1]; \
+             (async () => {{ {script} }})().then(done, error => done(`${{error}}`));"
+        );
+        let value = self.client.execute_async(&body, vec![]).await;
+        read(script, value.map_err(refused(format!("running {script:?}")))?)
+    }
+
+    /// How long [`Browser::evaluate_async`] may take.
+    pub async fn set_script_timeout(&self, limit: Duration) -> Result<()> {
+        let timeouts = fantoccini::wd::TimeoutConfiguration::new(Some(limit), None, None);
+        self.client.update_timeouts(timeouts).await.map_err(refused("setting its time limit"))
+    }
+
+    /// What the page's player says of itself.
+    pub async fn stats(&self) -> Result<Stats> {
+        self.evaluate("return document.querySelector('peercam-player').stats").await
+    }
+
+    /// What the page shows to a person, as text.
+    pub async fn text(&self) -> Result<String> {
+        // The player's words are in its shadow tree, out of reach of `innerText` of the page.
+        self.evaluate(
+            "const player = document.querySelector('peercam-player'); \
+             return [player, player?.shadowRoot] \
+                .flatMap(root => root ? [...(root.children ?? [])] : []) \
+                .map(element => element.innerText ?? '').join('\\n') + document.body.innerText",
+        )
+        .await
+    }
+
+    /// Waits until the player is in `state`.
+    pub async fn wait_state(&self, state: State, deadline: Duration) -> Result<Stats> {
+        self.wait_stats(&format!("the player to be {state:?}"), deadline, |stats| {
+            stats.state == state
+        })
+        .await
+    }
+
+    /// Waits until picture and sound play and advance: from the moment of the call on, further
+    /// frames and further sound are decoded.
+    pub async fn wait_playing(&self, deadline: Duration) -> Result<Stats> {
+        let mut before: Option<Stats> = None;
+        self.wait_stats("picture and sound to advance", deadline, move |stats| {
+            if stats.state != State::Playing {
+                before = None;
+                return false;
+            }
+            let first = before.get_or_insert_with(|| stats.clone());
+            // Counters begin again with a new connection.
+            if stats.frames_decoded < first.frames_decoded {
+                *first = stats.clone();
+            }
+            stats.frames_decoded >= first.frames_decoded + 3.0
+                && stats.audio_decoded > first.audio_decoded
+        })
+        .await
+    }
+
+    /// Waits until the player's figures are as `fit` wants them.
+    pub async fn wait_stats(
+        &self,
+        what: &str,
+        deadline: Duration,
+        mut fit: impl FnMut(&Stats) -> bool,
+    ) -> Result<Stats> {
+        wait::until(what, deadline, async || {
+            let stats = self.stats().await?;
+            Ok(if fit(&stats) { Look::Done(stats) } else { Look::NotYet(format!("{stats:?}")) })
+        })
+        .await
+    }
+
+    /// Writes a picture of the page (PNG).
+    pub async fn screenshot(&self, path: &Path) -> Result<()> {
+        let png = self.client.screenshot().await.map_err(refused("taking a screenshot"))?;
+        std::fs::write(path, png).map_err(Error::io(format!("writing {}", path.display())))
+    }
+
+    /// The WebDriver client, for what has no method here.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Ends the browser politely, then its driver.
+    pub async fn stop(self) -> Result<()> {
+        self.client.close().await.map_err(refused("closing"))?;
+        self.driver.stop(Duration::from_secs(5)).await.map(|_| ())
+    }
+}
+
+fn capabilities(chromium: &Path, profile: &PathBuf) -> fantoccini::wd::Capabilities {
+    let mut switches: Vec<_> = SWITCHES.iter().map(|&switch| switch.to_owned()).collect();
+    switches.push(format!("--user-data-dir={}", profile.display()));
+    switches.push(format!("--window-size={},{}", WINDOW.0, WINDOW.1));
+    let options = json!({ "binary": chromium, "args": switches });
+    [("goog:chromeOptions".to_owned(), options)].into_iter().collect()
+}
+
+fn refused(what: impl Into<String>) -> impl FnOnce(fantoccini::error::CmdError) -> Error {
+    let what = what.into();
+    move |error| Error::Browser { what, reason: error.to_string() }
+}
+
+fn read<T: DeserializeOwned>(script: &str, value: Value) -> Result<T> {
+    let answer = value.to_string();
+    serde_json::from_value(value).map_err(|error| Error::Answer {
+        what: format!("{script:?} in the page ({error})"),
+        answer,
+    })
+}

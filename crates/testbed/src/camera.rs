@@ -1,0 +1,160 @@
+//! A camera on this machine: the agent, `peercam-agent`, with its test source.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use nix::sys::signal::Signal;
+use peercam_protocol::RoomId;
+
+use crate::{Bed, Process, Rendezvous, error::Result, programs};
+
+/// What a test may want different from an ordinary camera.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The room it waits in.
+    pub room: RoomId,
+    /// Most viewers at once.
+    pub max_viewers: Option<u32>,
+    /// Size of the picture in pixels.
+    pub size: (u32, u32),
+    /// Frames a second.
+    pub framerate: u32,
+    /// `RUST_LOG` of the agent.
+    pub log: String,
+}
+
+impl Options {
+    /// A camera that a machine which does other work too encodes with ease: 640x360 at 15 frames
+    /// a second.
+    pub fn small(room: RoomId) -> Self {
+        Self {
+            room,
+            max_viewers: None,
+            size: (640, 360),
+            framerate: 15,
+            log: "info,peercam_agent=debug,peercam_media=debug".to_owned(),
+        }
+    }
+
+    /// The camera of the budgets: 1280x720 at 30 frames a second.
+    pub fn full(room: RoomId) -> Self {
+        Self { size: (1280, 720), framerate: 30, log: "info".to_owned(), ..Self::small(room) }
+    }
+
+    /// The agent's configuration file.
+    fn toml(&self, rendezvous: &str, state: &str) -> String {
+        let (width, height) = self.size;
+        let viewers = match self.max_viewers {
+            Some(max) => format!("[viewers]\nmax = {max}\n"),
+            None => String::new(),
+        };
+        format!(
+            r#"state-dir = "{state}"
+room = "{room}"
+
+[rendezvous]
+url = "{rendezvous}"
+
+{viewers}
+[video]
+source = "test"
+width = {width}
+height = {height}
+framerate = {framerate}
+
+[audio]
+source = "test"
+"#,
+            room = self.room,
+            framerate = self.framerate,
+        )
+    }
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct HostCamera {
+    /// None only while it is down on purpose.
+    process: Option<Process>,
+    program: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    options: Options,
+}
+
+impl HostCamera {
+    /// Starts the agent. It may still be on its way to its room: see [`Rendezvous::wait_online`].
+    pub fn start(bed: &Bed, rendezvous: &Rendezvous, options: Options) -> Result<Self> {
+        let program = programs::workspace("peercam-agent")?;
+        let name = &options.room;
+        let state = bed.file(&format!("{name}-state")).display().to_string();
+        let config =
+            bed.write(&format!("{name}.toml"), &options.toml(&rendezvous.url(), &state))?;
+        let log = bed.file(&format!("{name}.log"));
+        let mut camera = Self { process: None, program, config, log, options };
+        camera.restart()?;
+        Ok(camera)
+    }
+
+    /// Starts the agent and waits until the rendezvous has it in its room.
+    pub async fn host(bed: &Bed, rendezvous: &Rendezvous, options: Options) -> Result<Self> {
+        let mut camera = Self::start(bed, rendezvous, options)?;
+        camera.wait_hosting(rendezvous).await?;
+        Ok(camera)
+    }
+
+    /// Waits until the rendezvous has it in its room.
+    pub async fn wait_hosting(&mut self, rendezvous: &Rendezvous) -> Result<()> {
+        let hosted =
+            rendezvous.wait_online(&self.options.room, true, Duration::from_secs(30)).await;
+        // An agent that died says more than a room that stays empty.
+        self.check()?;
+        hosted
+    }
+
+    /// The room it waits in.
+    pub fn room(&self) -> &RoomId {
+        &self.options.room
+    }
+
+    /// Kills it without a word (SIGKILL), if it runs.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again with the same configuration and identity.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = None;
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(&self.config).env("RUST_LOG", &self.options.log);
+        self.process = Some(Process::spawn("the agent", command, &self.log)?);
+        Ok(())
+    }
+
+    /// Sends the agent a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.signal(signal))
+    }
+
+    /// Fails if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.process.as_mut().map_or(Ok(()), Process::check)
+    }
+
+    /// Its process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// All that it has logged.
+    pub fn output(&self) -> String {
+        self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    /// Ends it politely.
+    pub async fn stop(mut self) -> Result<()> {
+        if let Some(process) = self.process.take() {
+            process.stop(Duration::from_secs(5)).await?;
+        }
+        Ok(())
+    }
+}

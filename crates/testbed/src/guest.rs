@@ -1,0 +1,4 @@
+//! (being written)
+/// Guest.
+#[derive(Debug)]
+pub struct Guest;

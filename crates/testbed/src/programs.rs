@@ -1,0 +1,87 @@
+//! Where the programs are that the testbed starts.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Error, Result};
+
+/// The repository this testbed was built from.
+pub fn repository() -> PathBuf {
+    // crates/testbed/../..
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// A binary of this workspace, built with the same profile as the program that asks: it lies
+/// beside it (`target/<profile>/`), or one folder up for a test (`target/<profile>/deps/`).
+pub fn workspace(package: &str) -> Result<PathBuf> {
+    let me = env::current_exe().map_err(Error::io("finding this program's own path"))?;
+    me.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(package))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+            let folder = me.parent().map(|folder| folder.display().to_string());
+            Error::Missing {
+                program: format!("{}/{package}", folder.unwrap_or_default()),
+                remedy: format!("build it: cargo build{profile} -p {package}"),
+            }
+        })
+}
+
+/// Chromium: `$CHROMIUM`, or the first of its usual names on `$PATH`.
+pub fn chromium() -> Result<PathBuf> {
+    installed("CHROMIUM", &["chromium", "chromium-browser", "google-chrome"], "chromium")
+}
+
+/// The WebDriver server of Chromium: `$CHROMEDRIVER`, or `chromedriver` on `$PATH`.
+pub fn chromedriver() -> Result<PathBuf> {
+    installed("CHROMEDRIVER", &["chromedriver"], "chromium-driver")
+}
+
+fn installed(variable: &str, names: &[&str], package: &str) -> Result<PathBuf> {
+    if let Some(path) = env::var_os(variable) {
+        let path = PathBuf::from(path);
+        if path.is_file() {
+            return Ok(path);
+        }
+        return Err(Error::Missing {
+            program: path.display().to_string(),
+            remedy: format!("${variable} names it: correct the variable or unset it"),
+        });
+    }
+    let folders: Vec<_> =
+        env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
+    names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .find(|path| path.is_file())
+        .ok_or_else(|| Error::Missing {
+            program: names.join(" or "),
+            remedy: format!(
+                "install it with scripts/setup (Debian package {package}), or name it in ${variable}"
+            ),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repository_is_the_folder_with_the_workspace() {
+        assert!(repository().join("crates/testbed/Cargo.toml").is_file());
+    }
+
+    #[test]
+    fn a_missing_program_is_named_with_the_way_to_get_it() {
+        let error = workspace("peercam-nonsense").unwrap_err().to_string();
+        assert!(error.contains("cargo build -p peercam-nonsense"), "{error}");
+        let error = installed("PEERCAM_NO_SUCH", &["no-such-browser"], "chromium").unwrap_err();
+        assert!(error.to_string().contains("scripts/setup"), "{error}");
+    }
+}
