@@ -1,0 +1,1939 @@
+// @ts-check
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/**
+ * The player of peercam: the custom element `<peercam-player>`.
+ *
+ *     <script type="module" src="/player.js"></script>
+ *     <peercam-player room="front-door" autoplay muted></peercam-player>
+ *
+ * | attribute   | meaning                                                                         |
+ * |-------------|---------------------------------------------------------------------------------|
+ * | `room`      | the camera's room                                                               |
+ * | `server`    | `wss://host` of the rendezvous server; left out: where the page came from       |
+ * | `transport` | `auto` (default), `rtp` or `fmp4`                                               |
+ * | `autoplay`  | starts by itself                                                                |
+ * | `muted`     | starts without sound, which is what lets a browser start by itself              |
+ *
+ * Methods `start()` and `stop()`; property `stats` (see {@link Stats}); event `statechange`.
+ *
+ * Contents, in the order in which one uses the other:
+ *
+ *     Texts         what a person reads
+ *     Arithmetic    Backoff, ClockSync, LatencyMeter, LiveEdge: no browser, no clock of their own
+ *     Signalling    the WebSocket to the rendezvous server, for as long as somebody watches
+ *     RtpPlayback   \ what differs between the two transports:
+ *     Fmp4Playback  / what the offer asks for, and how bytes become a picture
+ *     Session       one RTCPeerConnection to the camera, from the offer to its end
+ *     Watch         keeps one session alive in one room: joins, waits, joins again
+ *     Appearance    icons and style
+ *     PeercamPlayer the element: buttons, words, keys
+ *
+ * The messages are those of `crates/protocol`: `signalling.rs` (WebSocket) and `control.rs` (data
+ * channel).
+ */
+
+/**
+ * @typedef {'idle'|'looking'|'offline'|'connecting'|'playing'|'stalled'|'reconnecting'|'refused'|'ended'} State
+ * @typedef {'rtp'|'fmp4'} Transport
+ *
+ * @typedef {object} Stats Times are milliseconds; `null` is "not known (yet)".
+ * @property {State} state
+ * @property {string} message what the person reads
+ * @property {Transport} transport the one in use
+ * @property {number|null} width
+ * @property {number|null} height
+ * @property {string|null} video_codec RFC 6381
+ * @property {string|null} audio_codec
+ * @property {number} frames_decoded since `start()`, over all sessions
+ * @property {number} audio_decoded since `start()`: samples (`rtp`) or bytes (`fmp4`)
+ * @property {number|null} connect_ms from the click (or the join) until ICE and DTLS were up
+ * @property {number|null} first_frame_ms from the click (or the join) until the first frame
+ * @property {{p50: number|null, p95: number|null, last: number|null}} latency_ms capture → shown, last 300 frames
+ * @property {number} reconnects sessions begun after the first one
+ *
+ * @typedef {{urls: string[], username?: string, credential?: string}} IceServer
+ * @typedef {{code: string, message: string}} PeerError
+ * @typedef {{width: number, height: number, video_codec: string, audio_codec?: string|null}} StreamInfo
+ */
+
+/** Subprotocol of the WebSocket (`wire::SUBPROTOCOL`). */
+const SUBPROTOCOL = 'peercam.v1';
+/** Frames that `latency_ms` looks back on. */
+const LATENCY_FRAMES = 300;
+
+/** How long things may take, in milliseconds. */
+const PATIENCE = {
+  /** The WebSocket is open and the server has spoken. */
+  server: 8000,
+  /** The camera has answered the offer. */
+  answer: 8000,
+  /** ICE and DTLS are up. */
+  connection: 15000,
+  /** No new frame: the person is told. */
+  stalled: 2000,
+  /** No new frame after the camera left the server and came back: it was restarted. */
+  stalledAfterRestart: 1000,
+  /** No new frame, and no answer on the control channel either: the connection is dead. */
+  dead: 4000,
+  /** No new frame although the camera answers and says that its source is live. */
+  hopeless: 10000,
+  /** Between two quiet tries to get in where the camera is full or has no picture. */
+  refused: 10000,
+};
+
+// ---------------------------------------------------------------------------------------- Texts
+
+/**
+ * Everything a person reads, by language and name; `{…}` is filled in. Another language is another
+ * column; what it lacks is shown in English.
+ * @type {Record<string, Record<string, string>>}
+ */
+const TEXTS = {
+  en: {
+    idle: 'Ready to watch',
+    looking: 'Looking for the camera…',
+    offline: 'The camera is offline.',
+    offlineDetail: 'It will appear here when it comes back.',
+    connecting: 'Connecting…',
+    connected: 'Connected',
+    direct: 'Connected directly',
+    relay: 'Connected through a relay',
+    stalled: 'The picture has stopped…',
+    stalledDetail: 'Waiting for the camera.',
+    sourceDetail: 'The camera says: {message}',
+    reconnecting: 'Reconnecting…',
+    serverDetail: 'The server does not answer. Trying again.',
+    answerDetail: 'The camera does not answer. Trying again.',
+    networkDetail: 'The camera is there, but no connection to it comes about. Trying again.',
+    ended: 'Stopped',
+    full: 'The camera is full',
+    media: 'The camera has no picture',
+    badRoom: 'There is no such room',
+    badOffer: 'This browser and the camera have no format in common',
+    refused: 'The camera can’t be watched',
+    noWebRtc: 'This browser has no WebRTC',
+    noWebRtcDetail: 'Use a current Chrome, Edge, Firefox or Safari.',
+    noMse: 'This browser can’t play the stream',
+    noMseDetail: 'It has no Media Source Extensions for {mime}.',
+    retryDetail: '{message} Trying again every few seconds.',
+    play: 'Play',
+    stop: 'Stop',
+    retry: 'Try again',
+    mute: 'Mute',
+    unmute: 'Unmute',
+    volume: 'Volume',
+    fullscreen: 'Full screen',
+    leaveFullscreen: 'Leave full screen',
+    live: 'Live',
+    latency: '{ms} ms from the camera’s eye to this screen',
+    label: 'Camera {room}',
+    controls: 'Player controls',
+  },
+};
+
+/**
+ * @param {string} language as in `lang="…"` or `navigator.language`
+ * @param {string} name
+ * @param {Record<string, string|number>} [values]
+ */
+export function text(language, name, values = {}) {
+  const table = TEXTS[language] ?? TEXTS[language.split('-')[0]] ?? TEXTS.en;
+  const words = table[name] ?? TEXTS.en[name] ?? name;
+  return words.replace(/\{(\w+)\}/g, (_, key) => String(values[key] ?? ''));
+}
+
+// ----------------------------------------------------------------------------------- Arithmetic
+
+/** Waiting times that double from `first` to `max` ms, with jitter, so that a crowd of viewers doesn't return at once. */
+export class Backoff {
+  #tries = 0;
+
+  /**
+   * @param {number} first
+   * @param {number} max
+   * @param {{immediate?: boolean, random?: () => number}} [options] `immediate`: the first try waits for nothing
+   */
+  constructor(first, max, { immediate = false, random = Math.random } = {}) {
+    this.first = first;
+    this.max = max;
+    this.immediate = immediate;
+    this.random = random;
+  }
+
+  /** Tries since the last success. */
+  get tries() {
+    return this.#tries;
+  }
+
+  /** How long to wait before the next try: between half and all of the doubled time. */
+  next() {
+    const doublings = this.#tries - (this.immediate ? 1 : 0);
+    this.#tries += 1;
+    if (doublings < 0) return 0;
+    const full = Math.min(this.max, this.first * 2 ** Math.min(doublings, 30));
+    return full * (0.5 + this.random() / 2);
+  }
+
+  reset() {
+    this.#tries = 0;
+  }
+}
+
+/**
+ * The camera's clock, from round trips (as NTP does, RFC 5905 §8): the shortest of the last ones
+ * tells best, since half a round trip is the uncertainty.
+ */
+export class ClockSync {
+  /** @type {Map<number, number>} */
+  #asked = new Map();
+  /** @type {{offset: number, trip: number}[]} */
+  #answers = [];
+  #id = 0;
+
+  /** @param {number} [keep] answers to choose from: old ones go, since clocks drift */
+  constructor(keep = 20) {
+    this.keep = keep;
+  }
+
+  /**
+   * @param {number} now ms on the local clock
+   * @returns {number} the id to send
+   */
+  ask(now) {
+    this.#id += 1;
+    this.#asked.set(this.#id, now);
+    // Answers that never come must not pile up.
+    if (this.#asked.size > this.keep) this.#asked.delete(this.#id - this.keep);
+    return this.#id;
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} cameraMs
+   * @param {number} now ms on the local clock
+   */
+  answer(id, cameraMs, now) {
+    const asked = this.#asked.get(id);
+    if (asked === undefined || !Number.isFinite(cameraMs)) return;
+    this.#asked.delete(id);
+    this.#answers.push({ offset: cameraMs - (asked + now) / 2, trip: now - asked });
+    if (this.#answers.length > this.keep) this.#answers.shift();
+  }
+
+  /** What to add to the local clock to get the camera's, in ms. @returns {number|null} */
+  get offset() {
+    if (this.#answers.length === 0) return null;
+    return this.#answers.reduce((best, next) => (next.trip < best.trip ? next : best)).offset;
+  }
+}
+
+/**
+ * The value below which `share` of the sorted values lie (nearest rank).
+ * @param {ArrayLike<number>} sorted
+ * @param {number} share 0 … 1
+ * @returns {number|null}
+ */
+export function percentile(sorted, share) {
+  if (sorted.length === 0) return null;
+  const rank = Math.ceil(share * sorted.length) - 1;
+  return sorted[Math.min(sorted.length - 1, Math.max(0, rank))];
+}
+
+/** From "this frame was captured then" (`clock` events) and frames shown to the latency of each. */
+export class LatencyMeter {
+  /** @type {number[]} */
+  #samples = [];
+  #next = 0;
+  /** @type {number|null} */
+  last = null;
+  sync = new ClockSync();
+  /** The frame of the last `clock` event. @type {{media: number, captureMs: number}|null} */
+  reference = null;
+
+  /** @param {number} [size] frames to look back on */
+  constructor(size = LATENCY_FRAMES) {
+    this.size = size;
+  }
+
+  /**
+   * A frame reached the screen.
+   * @param {number} afterReference ms of media time between the reference frame and this one
+   * @param {number} shown ms on the local clock
+   */
+  frame(afterReference, shown) {
+    const offset = this.sync.offset;
+    if (offset === null || this.reference === null) return;
+    const latency = shown + offset - (this.reference.captureMs + afterReference);
+    // A reference from before a jump of the media clock says nothing.
+    if (!Number.isFinite(latency) || latency < -1000 || latency > 60000) return;
+    this.last = latency;
+    this.#samples[this.#next] = latency;
+    this.#next = (this.#next + 1) % this.size;
+  }
+
+  /** @returns {Stats['latency_ms']} */
+  summary() {
+    const sorted = Float64Array.from(this.#samples).sort();
+    /** @param {number|null} value */
+    const round = (value) => (value === null ? null : Math.round(value * 10) / 10);
+    return { p50: round(percentile(sorted, 0.5)), p95: round(percentile(sorted, 0.95)), last: round(this.last) };
+  }
+}
+
+/**
+ * Milliseconds from RTP timestamp `from` to `to` (90 kHz, 32 bits that wrap, RFC 3550 §5.1).
+ * @param {number} from
+ * @param {number} to
+ */
+export function rtpElapsed(from, to) {
+  return ((to - from) | 0) / 90;
+}
+
+/**
+ * Keeps a Media Source playing close behind what has arrived: a little faster or slower where that
+ * is enough, a jump where it is not. Each time the buffer runs dry it learns to stay further behind.
+ */
+export class LiveEdge {
+  static #NEAREST = 0.06;
+  static #FURTHEST = 0.5;
+  /** Seconds to stay behind the end of the buffer. */
+  target = LiveEdge.#NEAREST;
+  #catchingUp = false;
+  /** @type {number|null} */
+  #began = null;
+  #jumped = -Infinity;
+  #changed = 0;
+
+  /**
+   * @param {number} now ms
+   * @param {number} position seconds, the video's current time
+   * @param {{start: number, end: number}[]} ranges what is buffered, in order
+   * @returns {{seek: number|null, rate: number}}
+   */
+  decide(now, position, ranges) {
+    const edge = ranges.at(-1);
+    if (!edge) return { seek: null, rate: 1 };
+    this.#began ??= now;
+    // A new viewer gets the current group of pictures at once: it shows its first frame early and
+    // then goes to the edge without waiting until it is a whole second behind.
+    const settled = now - this.#began > 3000;
+    const behind = edge.end - position;
+    const jumpTo = Math.max(edge.start, edge.end - this.target);
+    if (position < edge.start) return this.#jump(now, jumpTo);
+    if ((behind > (settled ? 1 : 0.4) || behind < -1) && now - this.#jumped > 300) return this.#jump(now, jumpTo);
+    if (now - this.#changed > 10000) {
+      this.#changed = now;
+      this.target = Math.max(LiveEdge.#NEAREST, this.target * 0.85);
+    }
+    this.#catchingUp = behind > this.target + (this.#catchingUp ? 0.01 : 0.05);
+    if (!this.#catchingUp) return { seek: null, rate: behind < this.target / 3 ? 0.97 : 1 };
+    return { seek: null, rate: Math.round(Math.min(1.1, 1.02 + (behind - this.target) / 2) * 100) / 100 };
+  }
+
+  /**
+   * The buffer ran dry.
+   * @param {number} now ms
+   */
+  starved(now) {
+    // Running dry right after the start or a jump is no sign of an uneven network.
+    if (this.#began === null || now - this.#began < 1000 || now - this.#jumped < 500) return;
+    this.#changed = now;
+    this.target = Math.min(LiveEdge.#FURTHEST, this.target + 0.02);
+  }
+
+  /**
+   * @param {number} now
+   * @param {number} to
+   */
+  #jump(now, to) {
+    this.#jumped = now;
+    this.#catchingUp = false;
+    return { seek: to, rate: 1 };
+  }
+}
+
+/** The local clock in Unix milliseconds that never steps (unlike `Date.now()`). @param {number} at from `performance.now()` */
+const wall = (at) => performance.timeOrigin + at;
+
+// ----------------------------------------------------------------------------------- Signalling
+
+/**
+ * @typedef {object} SignallingEvents
+ * @property {(message: {online: boolean, ice_servers?: IceServer[]}) => void} welcome
+ * @property {(message: any) => void} message every other one
+ * @property {() => void} lost the socket is gone (or didn't come up); the next try is scheduled
+ */
+
+/** The WebSocket to the rendezvous server. Comes back by itself until closed. */
+class Signalling {
+  /** @type {WebSocket|null} */
+  #socket = null;
+  #backoff = new Backoff(250, 8000);
+  #timer = 0;
+  #closing = new AbortController();
+  /** The server has spoken. */
+  ready = false;
+
+  /**
+   * @param {string} url
+   * @param {SignallingEvents} events
+   */
+  constructor(url, events) {
+    this.url = url;
+    this.events = events;
+    this.#open();
+    // Back in the network: no need to sit out the wait.
+    addEventListener('online', () => this.#hurry(), { signal: this.#closing.signal });
+    document.addEventListener('visibilitychange', () => document.hidden || this.#hurry(), {
+      signal: this.#closing.signal,
+    });
+  }
+
+  /** @param {object} message @returns {boolean} whether it was sent */
+  send(message) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  close() {
+    this.#closing.abort();
+    clearTimeout(this.#timer);
+    this.ready = false;
+    this.#socket?.close(1000);
+    this.#socket = null;
+  }
+
+  #hurry() {
+    if (this.#socket === null && !this.#closing.signal.aborted) this.#open();
+  }
+
+  #open() {
+    clearTimeout(this.#timer);
+    const socket = new WebSocket(this.url, SUBPROTOCOL);
+    this.#socket = socket;
+    // A handler of a socket that is no longer ours does nothing.
+    const current = () => this.#socket === socket;
+    socket.onmessage = ({ data }) => current() && this.#receive(data);
+    socket.onclose = () => current() && this.#lost();
+    this.#timer = setTimeout(() => {
+      if (!current() || this.ready) return;
+      socket.close();
+      this.#lost();
+    }, PATIENCE.server);
+  }
+
+  /** @param {unknown} data */
+  #receive(data) {
+    /** @type {any} */
+    let message;
+    try {
+      message = JSON.parse(String(data));
+    } catch {
+      console.warn('peercam: the server sent something that is not JSON');
+      return;
+    }
+    if (message?.type !== 'welcome') {
+      this.events.message(message);
+      return;
+    }
+    this.ready = true;
+    this.#backoff.reset();
+    this.events.welcome(message);
+  }
+
+  #lost() {
+    this.ready = false;
+    this.#socket = null;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#open(), this.#backoff.next());
+    this.events.lost();
+  }
+}
+
+// ------------------------------------------------------------------------------------- Playback
+
+/**
+ * Calls back for every frame that is shown, until `signal` aborts.
+ * @param {HTMLVideoElement} video
+ * @param {AbortSignal} signal
+ * @param {(now: number, frame: VideoFrameCallbackMetadata|null) => void} shown
+ */
+function watchFrames(video, signal, shown) {
+  if (!('requestVideoFrameCallback' in video)) {
+    /** @type {HTMLVideoElement} */ (video).addEventListener('loadeddata', () => shown(performance.now(), null), { signal });
+    return;
+  }
+  /** @type {VideoFrameRequestCallback} */
+  const step = (now, frame) => {
+    if (signal.aborted) return;
+    shown(now, frame);
+    video.requestVideoFrameCallback(step);
+  };
+  video.requestVideoFrameCallback(step);
+}
+
+/**
+ * What a transport does to the peer connection and the video. `frames` and `audio` count what was
+ * decoded, `received` what arrived, each in any unit that grows.
+ * @typedef {{frames: number, audio: number, received: number}} Counters
+ *
+ * @typedef {object} Playback
+ * @property {Transport} transport
+ * @property {(sdp: string) => boolean} offers whether our offer asks for what the camera has
+ * @property {(info: StreamInfo) => void} stream the camera says what it sends
+ * @property {(frame: VideoFrameCallbackMetadata, reference: number) => number} elapsed ms of media time since `reference`
+ * @property {(report: RTCStatsReport) => Counters} counters
+ * @property {(now: number) => void} tick several times a second
+ * @property {() => void} close
+ *
+ * @typedef {object} PlaybackEvents
+ * @property {(now: number, frame: VideoFrameCallbackMetadata|null) => void} shown
+ * @property {(name: string, values?: Record<string, string>) => void} failed with a name in TEXTS
+ */
+
+/** H.264 and Opus as RTP: the browser does nearly all of it. @implements {Playback} */
+class RtpPlayback {
+  /** @type {Transport} */
+  transport = 'rtp';
+  #stream = new MediaStream();
+  #closing = new AbortController();
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {HTMLVideoElement} video
+   * @param {PlaybackEvents} events
+   */
+  constructor(connection, video, events) {
+    this.video = video;
+    const picture = connection.addTransceiver('video', { direction: 'recvonly' });
+    const sound = connection.addTransceiver('audio', { direction: 'recvonly' });
+    RtpPlayback.#preferH264(picture);
+    for (const { receiver } of [picture, sound]) RtpPlayback.#hurry(receiver);
+    connection.addEventListener('track', ({ track }) => {
+      this.#stream.addTrack(track);
+      if (video.srcObject === this.#stream) return;
+      video.srcObject = this.#stream;
+      watchFrames(video, this.#closing.signal, events.shown);
+    }, { signal: this.#closing.signal });
+  }
+
+  /** The camera sends nothing else, and a short offer is quick. @param {RTCRtpTransceiver} transceiver */
+  static #preferH264(transceiver) {
+    const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs ?? [];
+    /** @param {string} name */
+    const named = (name) => codecs.filter(({ mimeType }) => mimeType.toLowerCase() === name);
+    const h264 = named('video/h264');
+    if (h264.length === 0 || !transceiver.setCodecPreferences) return;
+    // Constrained baseline is what every hardware encoder makes: first.
+    const baseline = (/** @type {RTCRtpCodec} */ codec) => (/profile-level-id=42/i.test(codec.sdpFmtpLine ?? '') ? 0 : 1);
+    h264.sort((a, b) => baseline(a) - baseline(b));
+    transceiver.setCodecPreferences([...h264, ...named('video/rtx')]);
+  }
+
+  /** No more buffering than the network asks for. @param {any} receiver both are missing in some browsers */
+  static #hurry(receiver) {
+    if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;
+    if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = 0;
+  }
+
+  /** Some browsers list H.264 and then don't offer it: only the offer tells. @param {string} sdp */
+  offers(sdp) {
+    return /^a=rtpmap:\d+ H264\/90000/im.test(sdp);
+  }
+
+  stream() {}
+
+  /**
+   * @param {VideoFrameCallbackMetadata} frame
+   * @param {number} reference
+   */
+  elapsed(frame, reference) {
+    return frame.rtpTimestamp === undefined ? NaN : rtpElapsed(reference, frame.rtpTimestamp);
+  }
+
+  /** @param {RTCStatsReport} report */
+  counters(report) {
+    const counters = { frames: 0, audio: 0, received: 0 };
+    report.forEach((entry) => {
+      if (entry.type !== 'inbound-rtp') return;
+      if (entry.kind === 'video') {
+        counters.frames += entry.framesDecoded ?? 0;
+        counters.received += entry.packetsReceived ?? 0;
+      } else {
+        counters.audio += (entry.totalSamplesReceived ?? 0) - (entry.concealedSamples ?? 0);
+      }
+    });
+    return counters;
+  }
+
+  tick() {}
+
+  close() {
+    this.#closing.abort();
+    this.video.srcObject = null;
+  }
+}
+
+/** H.264 and AAC as fragmented MP4 over a data channel into Media Source Extensions. @implements {Playback} */
+class Fmp4Playback {
+  /** More than this not yet appended means that the browser has stopped taking it (bytes). */
+  static #QUEUE = 8 * 1024 * 1024;
+  /** Seconds of the past to keep. */
+  static #PAST = 10;
+
+  /** @type {Transport} */
+  transport = 'fmp4';
+  /** @type {ArrayBuffer[]} */
+  #queue = [];
+  #queued = 0;
+  #received = 0;
+  /** @type {SourceBuffer|null} */
+  #buffer = null;
+  #mime = '';
+  #edge = new LiveEdge();
+  #full = false;
+  #closing = new AbortController();
+  #address = '';
+
+  /**
+   * @param {RTCPeerConnection} connection
+   * @param {HTMLVideoElement} video
+   * @param {PlaybackEvents} events
+   */
+  constructor(connection, video, events) {
+    this.video = video;
+    this.events = events;
+    const { signal } = this.#closing;
+    const channel = connection.createDataChannel('media');
+    channel.binaryType = 'arraybuffer';
+    channel.addEventListener('message', ({ data }) => this.#receive(data), { signal });
+
+    const globals = /** @type {any} */ (globalThis);
+    // Safari on phones has only the managed kind, and asks for AirPlay to be off with it.
+    this.Source = /** @type {typeof MediaSource|undefined} */ (globals.ManagedMediaSource ?? globals.MediaSource);
+    if (!this.Source) return;
+    if (globals.ManagedMediaSource) video.disableRemotePlayback = true;
+    /** @type {MediaSource} */
+    this.source = new this.Source();
+    this.source.addEventListener('sourceopen', () => {
+      URL.revokeObjectURL(this.#address);
+      this.#attach();
+    }, { signal });
+    this.#address = URL.createObjectURL(this.source);
+    video.src = this.#address;
+    video.addEventListener('waiting', () => this.#edge.starved(performance.now()), { signal });
+    video.addEventListener('error', () => events.failed('reconnecting'), { signal });
+    watchFrames(video, signal, events.shown);
+  }
+
+  offers() {
+    return true;
+  }
+
+  /** @param {StreamInfo} info */
+  stream({ video_codec, audio_codec }) {
+    this.#mime = `video/mp4; codecs="${[video_codec, audio_codec].filter(Boolean).join(', ')}"`;
+    if (!this.Source?.isTypeSupported(this.#mime)) {
+      this.events.failed('noMse', { mime: this.#mime });
+      return;
+    }
+    if (this.#buffer === null) this.#attach();
+    else this.#buffer.changeType?.(this.#mime);
+  }
+
+  /** Appending begins when both the source is open and the camera has said what it sends. */
+  #attach() {
+    if (this.#buffer !== null || this.#mime === '' || this.source?.readyState !== 'open') return;
+    this.#buffer = this.source.addSourceBuffer(this.#mime);
+    this.#buffer.addEventListener('updateend', () => this.#append(), { signal: this.#closing.signal });
+    this.#append();
+  }
+
+  /** @param {unknown} data */
+  #receive(data) {
+    if (!(data instanceof ArrayBuffer)) return;
+    this.#received += data.byteLength;
+    this.#queued += data.byteLength;
+    this.#queue.push(data);
+    // Nothing in the middle of an MP4 can be left out: begin anew.
+    if (this.#queued > Fmp4Playback.#QUEUE) this.events.failed('reconnecting');
+    else this.#append();
+  }
+
+  #append() {
+    const buffer = this.#buffer;
+    if (buffer === null || buffer.updating || this.#closing.signal.aborted || this.source?.readyState !== 'open') return;
+    if (this.#makeRoom(buffer) || this.#queue.length === 0) return;
+    const bytes = this.#takeAll();
+    try {
+      buffer.appendBuffer(bytes);
+      this.#full = false;
+    } catch (error) {
+      if (/** @type {Error} */ (error).name !== 'QuotaExceededError' || this.#full) {
+        this.events.failed('reconnecting');
+        return;
+      }
+      this.#queue = [bytes];
+      this.#queued = bytes.byteLength;
+      this.#full = true;
+      if (!this.#makeRoom(buffer)) this.events.failed('reconnecting');
+    }
+  }
+
+  /** One append for all that waits: each costs a turn of the event loop. */
+  #takeAll() {
+    const parts = this.#queue;
+    this.#queue = [];
+    const size = this.#queued;
+    this.#queued = 0;
+    if (parts.length === 1) return parts[0];
+    const whole = new Uint8Array(size);
+    let at = 0;
+    for (const part of parts) {
+      whole.set(new Uint8Array(part), at);
+      at += part.byteLength;
+    }
+    return whole.buffer;
+  }
+
+  /** Forgets what was played long ago; all of it when full. @param {SourceBuffer} buffer @returns {boolean} whether that is going on */
+  #makeRoom(buffer) {
+    if (buffer.buffered.length === 0) return false;
+    const start = buffer.buffered.start(0);
+    const keep = this.#full ? 1 : Fmp4Playback.#PAST;
+    const until = this.video.currentTime - keep;
+    if (until - start < (this.#full ? 0.1 : Fmp4Playback.#PAST)) return false;
+    buffer.remove(start, until);
+    return true;
+  }
+
+  /**
+   * @param {VideoFrameCallbackMetadata} frame
+   * @param {number} reference
+   */
+  elapsed(frame, reference) {
+    return (frame.mediaTime - reference) * 1000;
+  }
+
+  counters() {
+    const video = /** @type {HTMLVideoElement & {webkitAudioDecodedByteCount?: number}} */ (this.video);
+    const quality = video.getVideoPlaybackQuality?.();
+    return {
+      frames: quality ? quality.totalVideoFrames - quality.droppedVideoFrames : 0,
+      audio: video.webkitAudioDecodedByteCount ?? 0,
+      received: this.#received,
+    };
+  }
+
+  /** @param {number} now */
+  tick(now) {
+    const { video } = this;
+    if (video.seeking) return;
+    const ranges = Array.from({ length: video.buffered.length }, (_, i) => ({
+      start: video.buffered.start(i),
+      end: video.buffered.end(i),
+    }));
+    const { seek, rate } = this.#edge.decide(now, video.currentTime, ranges);
+    if (seek !== null) video.currentTime = seek;
+    if (video.playbackRate !== rate) video.playbackRate = rate;
+  }
+
+  close() {
+    this.#closing.abort();
+    this.#queue = [];
+    URL.revokeObjectURL(this.#address);
+    this.video.playbackRate = 1;
+    this.video.removeAttribute('src');
+    this.video.load();
+  }
+}
+
+// -------------------------------------------------------------------------------------- Session
+
+/**
+ * @typedef {object} SessionEvents
+ * @property {(message: object) => boolean} send to the camera, through the server
+ * @property {() => void} connected ICE and DTLS are up
+ * @property {() => void} firstFrame
+ * @property {(name: string, values?: Record<string, string>) => void} failed with a name in TEXTS
+ * @property {(reason: string) => void} bye the camera ends it
+ * @property {(error: PeerError) => void} refused the camera can't
+ */
+
+/**
+ * One visit to the camera: a peer connection from its offer to its end. After `close()` none of
+ * its events comes any more, so whoever holds the newest session never hears of an older one.
+ */
+class Session {
+  #closing = new AbortController();
+  #control;
+  #connection;
+  #playback;
+  /** @type {Promise<RTCSessionDescriptionInit>} */
+  #offer;
+  /** Candidates of ours that wait for the join, of the camera's that wait for its answer. */
+  #ours = /** @type {RTCIceCandidateInit[]} */ ([]);
+  #theirs = /** @type {RTCIceCandidateInit[]} */ ([]);
+  #sent = false;
+  #askedKeyFrame = 0;
+  #seen = { frames: 0, received: 0 };
+
+  /** When the join was sent (all times: `performance.now()`). @type {number|null} */
+  joinedAt = null;
+  /** The camera's answer is set. */
+  answered = false;
+  /** @type {number|null} */
+  connectedAt = null;
+  /** @type {number|null} */
+  firstFrameAt = null;
+  /** When a new frame last came, and when the camera was last heard on the control channel. */
+  framesAt = 0;
+  heardAt = 0;
+  /** The camera left the server and came back while this session played. */
+  cameraReturned = false;
+  /** @type {{live: boolean, message: string}} */
+  source = { live: true, message: '' };
+  /** @type {StreamInfo|null} */
+  info = null;
+  /** @type {'direct'|'relay'|null} */
+  path = null;
+  /** @type {Counters} */
+  counters = { frames: 0, audio: 0, received: 0 };
+  latency = new LatencyMeter();
+
+  /**
+   * @param {Transport} transport
+   * @param {HTMLVideoElement} video
+   * @param {SessionEvents} events
+   */
+  constructor(transport, video, events) {
+    this.transport = transport;
+    this.video = video;
+    this.events = events;
+    const connection = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+    this.#connection = connection;
+    const { signal } = this.#closing;
+    /** @type {PlaybackEvents} */
+    const playback = {
+      shown: (now, frame) => this.#shown(now, frame),
+      failed: (name, values) => events.failed(name, values),
+    };
+    this.#control = connection.createDataChannel('control');
+    this.#playback =
+      transport === 'rtp'
+        ? new RtpPlayback(connection, video, playback)
+        : new Fmp4Playback(connection, video, playback);
+    this.#offer = connection.createOffer();
+    this.#offer.catch(() => {}); // Told by join().
+
+    connection.addEventListener('icecandidate', ({ candidate }) => this.#trickle(candidate), { signal });
+    connection.addEventListener('connectionstatechange', () => this.#connectionChanged(), { signal });
+    this.#control.addEventListener('open', () => this.#syncClock(), { signal });
+    this.#control.addEventListener('message', ({ data }) => this.#controlMessage(data), { signal });
+    // The camera's end of the connection went away in order; ICE would notice much later.
+    this.#control.addEventListener('close', () => events.failed('reconnecting'), { signal });
+  }
+
+  /** Sends the offer. @param {IceServer[]} iceServers */
+  async join(iceServers) {
+    this.joinedAt = performance.now();
+    try {
+      this.#connection.setConfiguration({ bundlePolicy: 'max-bundle', iceServers });
+    } catch (error) {
+      console.warn('peercam: the server’s ICE servers are not usable:', error);
+    }
+    try {
+      const offer = await this.#offer;
+      if (this.#closing.signal.aborted) return;
+      if (!this.#playback.offers(offer.sdp ?? '')) {
+        this.events.failed('badOffer');
+        return;
+      }
+      const set = this.#connection.setLocalDescription(offer);
+      this.events.send({ type: 'join', transport: this.transport, offer: offer.sdp });
+      this.#sent = true;
+      await set;
+      for (const candidate of this.#ours.splice(0)) this.#trickle(candidate);
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      console.warn('peercam: no offer:', error);
+      this.events.failed('reconnecting');
+    }
+  }
+
+  /** @param {string} sdp */
+  async answer(sdp) {
+    if (this.answered || !this.#sent) return;
+    this.answered = true;
+    try {
+      await this.#connection.setRemoteDescription({ type: 'answer', sdp });
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      console.warn('peercam: the camera’s answer is not usable:', error);
+      this.events.failed('badOffer');
+      return;
+    }
+    for (const candidate of this.#theirs.splice(0)) this.candidate(candidate);
+  }
+
+  /** @param {RTCIceCandidateInit} candidate the camera's */
+  candidate(candidate) {
+    if (this.#closing.signal.aborted) return;
+    if (this.#connection.remoteDescription === null) {
+      if (this.#theirs.length < 100) this.#theirs.push(candidate);
+      return;
+    }
+    this.#connection.addIceCandidate(candidate.candidate ? candidate : undefined).catch((error) => {
+      // One that this browser can't use (mDNS, an odd protocol) does no harm.
+      console.debug('peercam: a candidate is not usable:', error);
+    });
+  }
+
+  /** Nobody is told; see {@link Session.leave}. */
+  close() {
+    this.#closing.abort();
+    this.#playback.close();
+    this.#connection.close();
+  }
+
+  /** Tells the camera on the shortest way that the viewer goes. */
+  leave() {
+    this.#request({ type: 'bye' });
+  }
+
+  /** Several times a second: live edge, and what a lost picture asks for. @param {number} now */
+  tick(now) {
+    this.#playback.tick(now);
+    const lost = this.firstFrameAt !== null && now - this.framesAt > PATIENCE.stalled;
+    if (this.transport === 'fmp4' && lost && now - this.#askedKeyFrame > PATIENCE.stalled) {
+      this.#askedKeyFrame = now;
+      this.#request({ type: 'key-frame' });
+    }
+  }
+
+  /** About once a second. */
+  ping() {
+    this.#request({ type: 'time', id: this.latency.sync.ask(wall(performance.now())) });
+  }
+
+  /** Reads the counters anew. */
+  async refresh() {
+    const report = await this.#connection.getStats();
+    if (this.#closing.signal.aborted) return;
+    this.counters = this.#playback.counters(report);
+    this.path = selectedPath(report) ?? this.path;
+    const { frames, received } = this.counters;
+    // Nobody draws frames in a hidden tab: there it is enough that data comes.
+    const unseen = document.hidden || this.video.paused;
+    const fresh = frames > this.#seen.frames || (unseen && received > this.#seen.received);
+    this.#seen = { frames, received };
+    if (fresh) this.#progress(performance.now());
+  }
+
+  /** @param {number} now */
+  #progress(now) {
+    this.framesAt = now;
+    if (this.firstFrameAt !== null) return;
+    this.firstFrameAt = now;
+    this.events.firstFrame();
+  }
+
+  /**
+   * @param {number} now
+   * @param {VideoFrameCallbackMetadata|null} frame
+   */
+  #shown(now, frame) {
+    this.#progress(performance.now());
+    if (frame === null || this.latency.reference === null) return;
+    const after = this.#playback.elapsed(frame, this.latency.reference.media);
+    this.latency.frame(after, wall(Math.max(frame.expectedDisplayTime, now)));
+  }
+
+  /** @param {RTCIceCandidate|RTCIceCandidateInit|null} candidate */
+  #trickle(candidate) {
+    if (!candidate) return;
+    const init = candidate instanceof RTCIceCandidate ? candidate.toJSON() : candidate;
+    if (!this.#sent) this.#ours.push(init);
+    else this.events.send({ type: 'candidate', candidate: init });
+  }
+
+  #connectionChanged() {
+    const state = this.#connection.connectionState;
+    if (state === 'connected' && this.connectedAt === null) {
+      this.connectedAt = this.heardAt = performance.now();
+      this.events.connected();
+      this.refresh();
+    } else if (state === 'failed' || state === 'closed') {
+      this.events.failed(this.connectedAt === null ? 'networkDetail' : 'reconnecting');
+    }
+  }
+
+  /** A few quick round trips, so that the first latency shown is right. */
+  #syncClock() {
+    const { signal } = this.#closing;
+    for (let i = 0; i < 5; i++) setTimeout(() => signal.aborted || this.ping(), i * 60);
+  }
+
+  /** @param {object} message */
+  #request(message) {
+    if (this.#control.readyState !== 'open') return;
+    try {
+      this.#control.send(JSON.stringify(message));
+    } catch {
+      // The channel closed in this moment: its event follows.
+    }
+  }
+
+  /** @param {unknown} data */
+  #controlMessage(data) {
+    const now = performance.now();
+    this.heardAt = now;
+    /** @type {any} */
+    let message;
+    try {
+      message = JSON.parse(String(data));
+    } catch {
+      console.warn('peercam: the camera sent something that is not JSON');
+      return;
+    }
+    switch (message?.type) {
+      case 'stream':
+        this.info = message;
+        this.#playback.stream(message);
+        break;
+      case 'time':
+        this.latency.sync.answer(message.id, message.camera_ms, wall(now));
+        break;
+      case 'clock':
+        this.latency.reference = { media: message.media, captureMs: message.capture_ms };
+        break;
+      case 'source':
+        this.source = { live: Boolean(message.live), message: String(message.message ?? '') };
+        break;
+      case 'bye':
+        this.events.bye(message.reason);
+        break;
+      case 'error':
+        this.events.refused(message);
+        break;
+      default: // What a newer camera may say.
+    }
+  }
+}
+
+/**
+ * Whether media goes straight to the camera or over a TURN server.
+ * @param {RTCStatsReport} report
+ * @returns {'direct'|'relay'|null}
+ */
+export function selectedPath(report) {
+  /** @type {any[]} */
+  const entries = [];
+  report.forEach((entry) => entries.push(entry));
+  const chosen = entries.find(({ type, selectedCandidatePairId }) => type === 'transport' && selectedCandidatePairId);
+  const pairs = entries.filter(({ type }) => type === 'candidate-pair');
+  const pair =
+    pairs.find(({ id }) => id === chosen?.selectedCandidatePairId) ??
+    // Firefox has no transport entry; it marks the pair.
+    pairs.find(({ selected, nominated, state }) => selected ?? (nominated && state === 'succeeded'));
+  if (!pair) return null;
+  const ends = entries.filter(({ id }) => id === pair.localCandidateId || id === pair.remoteCandidateId);
+  return ends.some(({ candidateType }) => candidateType === 'relay') ? 'relay' : 'direct';
+}
+
+// ---------------------------------------------------------------------------------------- Watch
+
+/**
+ * @typedef {object} Situation What is shown; `title` and `detail` are names in TEXTS.
+ * @property {State} state
+ * @property {string} title
+ * @property {string} [detail]
+ * @property {Record<string, string>} [values]
+ * @property {boolean} [final] nothing more happens by itself
+ *
+ * @typedef {object} WatchEvents
+ * @property {(situation: Situation) => void} situation something else is the case
+ * @property {() => void} play a session's picture may be there: have the video play it
+ * @property {() => void} hold the picture goes: keep the last frame in sight
+ */
+
+/**
+ * Somebody watches a room, from `start()` to `stop()`. There is one session at a time. What to do
+ * next follows from four facts (server there? camera there? session alive? waiting?), looked at
+ * anew in `#reconcile()` whenever one of them changes, so that no order of events can lose it.
+ */
+class Watch {
+  #closing = new AbortController();
+  /** @type {Signalling} */
+  #signalling;
+  /** @type {Session|null} */
+  #session = null;
+  /** Whether the camera waits in the room; unknown while the server is away. @type {boolean|null} */
+  #online = null;
+  /** @type {IceServer[]} */
+  #iceServers = [];
+  #backoff = new Backoff(500, 8000, { immediate: true });
+  /** Until when (`performance.now()`) not to join. */
+  #notBefore = 0;
+  #timer = 0;
+  /** When the person clicked, or else when the running session joined. */
+  #since;
+  #sessions = 0;
+  #played = false;
+  /** @type {Situation} */
+  situation = { state: 'looking', title: 'looking' };
+  /** Totals of sessions that ended. */
+  #past = { frames: 0, audio: 0 };
+  /** @type {{connect_ms: number|null, first_frame_ms: number|null}} */
+  #times = { connect_ms: null, first_frame_ms: null };
+  /** @type {Stats['latency_ms']} */
+  #latency = { p50: null, p95: null, last: null };
+  /** @type {StreamInfo|null} */
+  #info = null;
+
+  /**
+   * @param {string} url of the room's WebSocket
+   * @param {'auto'|Transport} wish
+   * @param {HTMLVideoElement} video
+   * @param {WatchEvents} events
+   */
+  constructor(url, wish, video, events) {
+    this.wish = wish;
+    /** @type {Transport} */
+    this.transport = wish === 'fmp4' ? 'fmp4' : 'rtp';
+    this.video = video;
+    this.events = events;
+    this.#since = performance.now();
+    this.#signalling = new Signalling(url, {
+      welcome: ({ online, ice_servers }) => {
+        this.#iceServers = ice_servers ?? [];
+        this.#cameraIs(online);
+      },
+      message: (message) => this.#message(message),
+      lost: () => this.#serverLost(),
+    });
+    // Made while the socket opens: keys and offer are ready when the server has spoken.
+    this.#session = this.#newSession();
+    const every = (/** @type {number} */ ms, /** @type {() => void} */ work) => {
+      const timer = setInterval(work, ms);
+      this.#closing.signal.addEventListener('abort', () => clearInterval(timer));
+    };
+    every(100, () => this.#tick());
+    every(500, () => this.#refresh());
+    every(1000, () => this.#session?.ping());
+  }
+
+  /** The viewer goes. */
+  stop() {
+    this.events.hold();
+    this.#dropSession('viewer-left');
+    this.#end();
+  }
+
+  /** @returns {Omit<Stats, 'state'|'message'>} */
+  get figures() {
+    const { video } = this;
+    const counters = this.#session?.counters ?? { frames: 0, audio: 0 };
+    return {
+      transport: this.transport,
+      width: video.videoWidth || this.#info?.width || null,
+      height: video.videoHeight || this.#info?.height || null,
+      video_codec: this.#info?.video_codec ?? null,
+      audio_codec: this.#info?.audio_codec ?? null,
+      frames_decoded: this.#past.frames + counters.frames,
+      audio_decoded: this.#past.audio + counters.audio,
+      ...this.#times,
+      latency_ms: { ...this.#latency },
+      reconnects: Math.max(0, this.#sessions - 1),
+    };
+  }
+
+  // What happens to us ...
+
+  /** @param {any} message of the server or, through it, of the camera */
+  #message(message) {
+    const session = this.#session;
+    switch (message?.type) {
+      case 'camera':
+        this.#cameraIs(Boolean(message.online));
+        break;
+      case 'answer':
+        session?.answer(message.sdp);
+        break;
+      case 'candidate':
+        session?.candidate(message.candidate);
+        break;
+      case 'bye':
+        this.#bye(message.reason);
+        break;
+      case 'error':
+        this.#refused(message);
+        break;
+      default: // What a newer server may say.
+    }
+  }
+
+  /** @param {boolean} online */
+  #cameraIs(online) {
+    const before = this.#online;
+    this.#online = online;
+    const session = this.#session;
+    if (session?.joinedAt != null) {
+      if (online && before !== true) session.cameraReturned = true;
+      // Without its camera the server has forgotten a session that is not up yet.
+      if (!online && session.connectedAt === null) this.#dropSession();
+    }
+    if (online && before !== true) this.#notBefore = 0;
+    this.#reconcile();
+  }
+
+  #serverLost() {
+    this.#online = null;
+    // What is not connected can't be any more; what is connected needs no server.
+    if (this.#session?.joinedAt != null && this.#session.connectedAt === null) this.#dropSession();
+    this.#reconcile();
+  }
+
+  /** @param {string} reason */
+  #bye(reason) {
+    if (this.#session?.joinedAt == null) return;
+    if (reason === 'camera-left' && this.#session.connectedAt !== null) return;
+    this.#dropSession();
+    if (reason === 'camera-stopping') {
+      // The server will say so too; until then don't run after a camera that is leaving.
+      this.#online = false;
+      this.#wait(3000, () => {
+        this.#online ??= true;
+        if (this.#signalling.ready) this.#online = true;
+      });
+      this.#reconcile();
+    } else {
+      this.#again('reconnecting');
+    }
+  }
+
+  /** @param {PeerError} error */
+  #refused({ code, message }) {
+    const detail = String(message ?? '');
+    switch (code) {
+      case 'bad-message':
+      case 'unknown-type':
+      case 'out-of-order':
+        // The session stands as it was (`ToViewer::Error`).
+        console.warn(`peercam: ${detail}`);
+        break;
+      case 'shutting-down':
+        break; // The socket closes next; a running session goes on.
+      case 'camera-offline':
+        this.#dropSession();
+        this.#online = false;
+        this.#reconcile();
+        break;
+      case 'full':
+      case 'media-unavailable':
+        this.#dropSession();
+        this.#situation({
+          state: 'refused',
+          title: code === 'full' ? 'full' : 'media',
+          detail: 'retryDetail',
+          values: { message: detail },
+        });
+        this.#wait(PATIENCE.refused * (0.75 + Math.random() / 2));
+        break;
+      case 'too-fast':
+        this.#again('reconnecting', 5000);
+        break;
+      case 'bad-offer':
+        this.#noCommonFormat(detail);
+        break;
+      default:
+        this.#giveUp(code === 'bad-room' ? 'badRoom' : 'refused', detail);
+    }
+  }
+
+  /** @param {string} detail */
+  #noCommonFormat(detail) {
+    if (this.wish !== 'auto' || this.transport !== 'rtp') {
+      this.#giveUp('badOffer', detail);
+      return;
+    }
+    this.transport = 'fmp4';
+    this.#dropSession();
+    this.#reconcile();
+  }
+
+  /**
+   * @param {string} name in TEXTS
+   * @param {Record<string, string>} [values]
+   */
+  #failed(name, values = {}) {
+    if (name === 'noMse') this.#giveUp('noMse', text('en', 'noMseDetail', values), 'noMseDetail', values);
+    else if (name === 'badOffer') this.#noCommonFormat('');
+    else this.#again(name);
+  }
+
+  #connected() {
+    this.#times = { connect_ms: Math.round(performance.now() - this.#since), first_frame_ms: null };
+    this.events.play();
+  }
+
+  #firstFrame() {
+    this.#times.first_frame_ms = Math.round(performance.now() - this.#since);
+    this.#played = true;
+    this.#refresh();
+    this.#reconcile();
+  }
+
+  // ... and what we do about it.
+
+  #reconcile() {
+    if (this.#closing.signal.aborted) return;
+    const joined = this.#session?.joinedAt != null;
+    if (joined) this.#lookAtPicture();
+    else if (performance.now() < this.#notBefore) return;
+    else if (this.#online === null) this.#situation(this.#lookingForServer());
+    else if (!this.#online) this.#situation({ state: 'offline', title: 'offline', detail: 'offlineDetail' });
+    else this.#join();
+  }
+
+  /** @returns {Situation} */
+  #lookingForServer() {
+    const waited = performance.now() - this.#since > 2000;
+    const detail = this.#signalling.ready || !waited ? undefined : 'serverDetail';
+    return this.#played ? { state: 'reconnecting', title: 'reconnecting', detail } : { state: 'looking', title: 'looking', detail };
+  }
+
+  #join() {
+    const session = (this.#session ??= this.#newSession());
+    if (this.#sessions > 0) this.#since = performance.now();
+    this.#sessions += 1;
+    const { state } = this.situation;
+    // Where it was refused it says so until it gets in: no flicker every few seconds.
+    if (state === 'looking' || state === 'offline' || state === 'idle') this.#situation({ state: 'connecting', title: 'connecting' });
+    session.join(this.#iceServers);
+  }
+
+  #newSession() {
+    /** @type {Session} */
+    const session = new Session(this.transport, this.video, {
+      send: (message) => this.#signalling.send(message),
+      connected: () => this.#connected(),
+      firstFrame: () => this.#firstFrame(),
+      failed: (name, values) => this.#failed(name, values),
+      bye: (reason) => this.#bye(reason),
+      refused: (error) => this.#refused(error),
+    });
+    return session;
+  }
+
+  /** Ends the session, if there is one; with a reason the camera is told. @param {string} [reason] */
+  #dropSession(reason) {
+    const session = this.#session;
+    if (session === null) return;
+    this.#session = null;
+    if (session.firstFrameAt !== null) this.events.hold();
+    if (session.joinedAt !== null && reason) {
+      session.leave();
+      this.#signalling.send({ type: 'bye', reason });
+    }
+    this.#past.frames += session.counters.frames;
+    this.#past.audio += session.counters.audio;
+    session.close();
+  }
+
+  /**
+   * The session is of no use any more: another one.
+   * @param {string} name 'reconnecting', or the name of the detail that says what is wrong
+   * @param {number} [atLeast] ms
+   */
+  #again(name, atLeast = 0) {
+    this.#dropSession('connection-lost');
+    const wait = Math.max(atLeast, this.#backoff.next());
+    if (this.#online !== false && this.situation.state !== 'refused') {
+      const detail = name === 'reconnecting' || this.#backoff.tries < 2 ? undefined : name;
+      this.#situation({ state: 'reconnecting', title: 'reconnecting', detail });
+    }
+    this.#wait(wait);
+  }
+
+  /**
+   * @param {number} ms
+   * @param {() => void} [then]
+   */
+  #wait(ms, then) {
+    clearTimeout(this.#timer);
+    this.#notBefore = performance.now() + ms;
+    const due = this.#notBefore;
+    this.#timer = setTimeout(() => {
+      // The camera came in the meantime: that was acted on.
+      if (due !== this.#notBefore) return;
+      this.#notBefore = 0;
+      then?.();
+      this.#reconcile();
+    }, ms);
+  }
+
+  /**
+   * @param {string} title
+   * @param {string} message of the other side, as it is
+   * @param {string} [detail]
+   * @param {Record<string, string>} [values]
+   */
+  #giveUp(title, message, detail = '{message}', values = { message }) {
+    this.#dropSession('viewer-left');
+    this.#end();
+    this.#situation({ state: 'refused', title, detail: message || detail !== '{message}' ? detail : undefined, values, final: true });
+  }
+
+  #end() {
+    this.#closing.abort();
+    clearTimeout(this.#timer);
+    this.#signalling.close();
+  }
+
+  #tick() {
+    const now = performance.now();
+    this.#session?.tick(now);
+    if (this.#session?.joinedAt != null) this.#lookAtPicture();
+    else if (this.#online === null) this.#reconcile();
+  }
+
+  /** Is the session still one? */
+  #lookAtPicture() {
+    const session = this.#session;
+    if (session?.joinedAt == null) return;
+    const now = performance.now();
+    if (session.firstFrameAt === null) {
+      const waited = now - session.joinedAt;
+      if (!session.answered && waited > PATIENCE.answer) this.#again('answerDetail');
+      else if (session.connectedAt === null && waited > PATIENCE.connection) this.#again('networkDetail');
+      else if (session.connectedAt !== null && !session.source.live) this.#situation(this.#stalled(session));
+      else if (session.connectedAt !== null && now - session.connectedAt > PATIENCE.hopeless) this.#again('stalledDetail');
+      return;
+    }
+    const frozen = now - session.framesAt;
+    const silent = now - session.heardAt;
+    const restarted = session.cameraReturned && this.#online === true && frozen > PATIENCE.stalledAfterRestart;
+    const dead = frozen > PATIENCE.dead && silent > PATIENCE.dead;
+    const hopeless = frozen > PATIENCE.hopeless && session.source.live;
+    if ((restarted && session.source.live) || dead || hopeless) {
+      this.#again('reconnecting');
+      if (this.#online === false) this.#notBefore = 0;
+      this.#reconcile();
+    } else if (frozen > PATIENCE.stalled) {
+      const gone = this.#online === false;
+      this.#situation(gone ? { state: 'offline', title: 'offline', detail: 'offlineDetail' } : this.#stalled(session));
+    } else {
+      if (now - session.firstFrameAt > 5000) this.#backoff.reset();
+      this.#situation({ state: 'playing', title: session.path ?? 'connected' });
+    }
+  }
+
+  /** @param {Session} session @returns {Situation} */
+  #stalled({ source }) {
+    if (source.live || source.message === '') return { state: 'stalled', title: 'stalled', detail: 'stalledDetail' };
+    return { state: 'stalled', title: 'stalled', detail: 'sourceDetail', values: { message: source.message } };
+  }
+
+  async #refresh() {
+    const session = this.#session;
+    if (session?.connectedAt == null) return;
+    try {
+      await session.refresh();
+    } catch {
+      return; // Closed meanwhile.
+    }
+    this.#latency = session.latency.summary();
+    this.#info = session.info ?? this.#info;
+  }
+
+  /** @param {Situation} next */
+  #situation(next) {
+    const now = this.situation;
+    const same =
+      now.state === next.state && now.title === next.title && now.detail === next.detail && now.values?.message === next.values?.message;
+    this.situation = next;
+    if (!same) this.events.situation(next);
+  }
+}
+
+// ----------------------------------------------------------------------------------- Appearance
+
+/** Outlines on a 24 × 24 grid. @type {Record<string, string>} */
+const ICONS = {
+  play: 'M8 5.5v13l10.5-6.5z',
+  stop: 'M7 7h10v10H7z',
+  sound: 'M4 9.5v5h3.5L12 18.5v-13L7.5 9.5zM15.5 9a4.2 4.2 0 0 1 0 6M18 6.5a7.8 7.8 0 0 1 0 11',
+  silence: 'M4 9.5v5h3.5L12 18.5v-13L7.5 9.5zM16 9.5l5 5M21 9.5l-5 5',
+  expand: 'M9 4H4v5M15 4h5v5M9 20H4v-5M15 20h5v-5',
+  shrink: 'M4 9h5V4M20 9h-5V4M4 15h5v5M20 15h-5v5',
+  camera: 'M5.5 7h8A1.5 1.5 0 0 1 15 8.5v7a1.5 1.5 0 0 1-1.5 1.5h-8A1.5 1.5 0 0 1 4 15.5v-7A1.5 1.5 0 0 1 5.5 7zM15 11l5-3v8l-5-3',
+  cameraOff: 'M10 7h3.5A1.5 1.5 0 0 1 15 8.5V11l5-3v8M15 15.5a1.5 1.5 0 0 1-1.5 1.5h-8A1.5 1.5 0 0 1 4 15.5v-7A1.5 1.5 0 0 1 5.5 7M4 3.5l16 17',
+  warning: 'M12 9.5v4.5M12 16.9v.1M12 4l9 15.5H3z',
+};
+
+const STYLE = `
+:host { display: block; position: relative; aspect-ratio: 16 / 9; background: #08090b; color: #f3f5f7; overflow: hidden;
+  font: 15px/1.4 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; -webkit-tap-highlight-color: transparent;
+  --accent: #6ee7c8; --glass: rgb(18 21 26 / .62); --line: rgb(255 255 255 / .1) }
+:host(:focus-visible) { outline: 2px solid var(--accent); outline-offset: 2px }
+:host(:fullscreen) { aspect-ratio: auto; border-radius: 0 }
+[hidden] { display: none !important }
+* { box-sizing: border-box }
+.fill, video, canvas { position: absolute; inset: 0; width: 100%; height: 100% }
+video, canvas { object-fit: contain; transition: filter .4s, opacity .4s }
+.dim video, .dim canvas { filter: brightness(.42) saturate(.6) blur(1px) }
+.empty { background: radial-gradient(75% 75% at 50% 45%, #1b2129, #0c0e12 60%, #08090b) }
+.quiet { cursor: none }
+
+.card { position: absolute; inset: 0; display: grid; place-content: center; justify-items: center; text-align: center; padding: 20px 24px 64px;
+  gap: 5px; opacity: 0; visibility: hidden; transition: opacity .3s, visibility .3s }
+.card.on { opacity: 1; visibility: visible }
+.card p { margin: 0; max-width: 30em; text-wrap: balance; text-shadow: 0 1px 10px rgb(0 0 0 / .6); overflow-wrap: anywhere }
+.title { font-size: 18px; font-weight: 600; letter-spacing: -.01em }
+.detail { color: #b4bcc6; font-size: 14px; min-height: 1.4em }
+.badge { position: relative; width: 76px; height: 76px; margin-bottom: 12px; border-radius: 50%; display: grid; place-items: center;
+  background: var(--glass); border: 1px solid var(--line); color: #dfe4ea; backdrop-filter: blur(10px) }
+.badge svg { width: 32px; height: 32px }
+.badge::before, .badge::after { content: ""; position: absolute; inset: -1px; border-radius: 50%; border: 1.5px solid var(--accent); opacity: 0 }
+.busy .badge { color: var(--accent) }
+.busy .badge::before, .busy .badge::after { animation: ripple 2.4s cubic-bezier(.2, .6, .35, 1) infinite }
+.busy .badge::after { animation-delay: 1.2s }
+@keyframes ripple { from { transform: scale(1); opacity: .75 } to { transform: scale(1.75); opacity: 0 } }
+.wait .badge { animation: breathe 3.6s ease-in-out infinite }
+@keyframes breathe { 50% { opacity: .55 } }
+
+button { font: inherit; color: inherit; border: 0; background: none; padding: 0; cursor: pointer; display: inline-grid; place-items: center;
+  grid-auto-flow: column; touch-action: manipulation }
+button:focus-visible, input:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
+svg { width: 24px; height: 24px; fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round; stroke-linejoin: round; display: block }
+svg.solid { fill: currentColor }
+.start { width: 84px; height: 84px; border-radius: 50%; background: var(--accent); color: #06231b; margin-bottom: 12px;
+  box-shadow: 0 10px 40px rgb(0 0 0 / .45); transition: transform .15s, filter .15s }
+.start svg { width: 38px; height: 38px }
+.start:hover { filter: brightness(1.08); transform: scale(1.04) }
+.start:active { transform: scale(.97) }
+.retry { margin-top: 12px; padding: 10px 20px; min-height: 44px; border-radius: 22px; background: #f3f5f7; color: #101317; font-weight: 600 }
+.retry:hover { background: #fff }
+
+.chrome { opacity: 1; transition: opacity .25s }
+.quiet .chrome { opacity: 0; pointer-events: none }
+.pill { position: absolute; top: 12px; left: 12px; display: flex; align-items: center; gap: 8px; height: 30px; padding: 0 12px; border-radius: 15px;
+  background: var(--glass); border: 1px solid var(--line); backdrop-filter: blur(10px); font-size: 13px; font-weight: 600 }
+.pill i { width: 8px; height: 8px; border-radius: 50%; background: #ff4d57; animation: breathe 2s ease-in-out infinite }
+.pill span + span { color: #c3cad3; font-weight: 400; font-variant-numeric: tabular-nums; min-width: 3.6em; text-align: right }
+.unmute { position: absolute; top: 12px; right: 12px; height: 44px; min-width: 44px; padding: 0 18px 0 13px; gap: 8px; border-radius: 22px;
+  background: #f3f5f7; color: #101317; font-weight: 600; font-size: 14px; box-shadow: 0 4px 18px rgb(0 0 0 / .35) }
+.unmute:hover { background: #fff }
+.bar { position: absolute; left: 0; right: 0; bottom: 0; display: flex; align-items: center; gap: 2px; padding: 44px 8px calc(8px + env(safe-area-inset-bottom));
+  background: linear-gradient(transparent, rgb(0 0 0 / .66)); pointer-events: none }
+.bar > * { pointer-events: auto }
+.bar button { width: 44px; height: 44px; border-radius: 50% }
+.bar button:hover { background: rgb(255 255 255 / .14) }
+.path { flex: 1; min-width: 0; padding: 0 8px; font-size: 13px; color: #d5dae0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
+  text-align: end; text-shadow: 0 1px 4px rgb(0 0 0 / .8); pointer-events: none }
+input { width: 84px; height: 44px; margin: 0 4px; accent-color: #f3f5f7; background: none; cursor: pointer }
+@media (hover: none), (max-width: 519px) { input { display: none } }
+.said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
+@media (prefers-reduced-motion: reduce) { *, ::before, ::after { animation: none !important; transition: none !important } .busy .badge::before { opacity: .7; transform: scale(1.2) } }
+@media (prefers-contrast: more) { :host { --glass: #000; --line: #fff } .detail, .path { color: #fff } }
+`;
+
+/**
+ * @param {string} name in ICONS
+ * @returns {SVGSVGElement}
+ */
+function icon(name) {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  svg.setAttribute('viewBox', '0 0 24 24');
+  svg.setAttribute('aria-hidden', 'true');
+  if (name === 'play' || name === 'stop') svg.classList.add('solid');
+  const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+  path.setAttribute('d', ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Partial<HTMLElementTagNameMap[T]>} [properties]
+ * @param {(Node|string)[]} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+// ---------------------------------------------------------------------------------- The element
+
+/** How long the controls stay after the last movement, in milliseconds. */
+const CONTROLS_STAY = 2600;
+/** How each state looks: its picture in the card, and how that moves. @type {Record<State, [string, string]>} */
+const CARD = {
+  idle: ['', ''],
+  looking: ['camera', 'busy'],
+  offline: ['cameraOff', 'wait'],
+  connecting: ['camera', 'busy'],
+  playing: ['', ''],
+  stalled: ['camera', 'busy'],
+  reconnecting: ['camera', 'busy'],
+  refused: ['warning', ''],
+  ended: ['', ''],
+};
+
+// Outside a browser (tests of the arithmetic) there is nothing to extend.
+const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
+
+/** `<peercam-player>`: see the top of this file. */
+export class PeercamPlayer extends Base {
+  static observedAttributes = ['room', 'server', 'transport', 'muted'];
+
+  /** @type {Watch|null} */
+  #watch = null;
+  /** @type {Situation} */
+  #situation = { state: 'idle', title: 'idle' };
+  /** The browser wants a click before it plays. */
+  #blocked = false;
+  /** Whoever stopped it wants it stopped, also after the tab comes back. */
+  #quietTimer = 0;
+  #ui;
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: 'open' });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet];
+    this.#ui = this.#build(root);
+    this.#draw();
+  }
+
+  /** Starts watching. Does nothing where it already does. */
+  start() {
+    if (this.#watch && !this.#situation.final) return;
+    this.#watch = null;
+    this.#blocked = false;
+    if (!('RTCPeerConnection' in globalThis)) {
+      this.#change({ state: 'refused', title: 'noWebRtc', detail: 'noWebRtcDetail', final: true });
+      return;
+    }
+    this.#change({ state: 'looking', title: 'looking' });
+    this.#watch = new Watch(this.#address(), this.#wish(), this.#ui.video, {
+      situation: (situation) => this.#change(situation),
+      play: () => this.#play(),
+      hold: () => this.#hold(),
+    });
+  }
+
+  /** Stops watching: the camera is told, everything is released. */
+  stop() {
+    if (!this.#watch) return;
+    this.#figures = this.#watch.figures;
+    this.#watch.stop();
+    this.#watch = null;
+    this.#change({ state: 'ended', title: 'ended' });
+  }
+
+  /** What is going on, in figures. Cheap. @returns {Stats} */
+  get stats() {
+    const { state } = this.#situation;
+    return { state, message: this.#message(), .../** @type {any} */ (this.#watch?.figures ?? this.#figures) };
+  }
+
+  /** @type {Omit<Stats, 'state'|'message'>} */
+  #figures = {
+    transport: 'rtp',
+    width: null,
+    height: null,
+    video_codec: null,
+    audio_codec: null,
+    frames_decoded: 0,
+    audio_decoded: 0,
+    connect_ms: null,
+    first_frame_ms: null,
+    latency_ms: { p50: null, p95: null, last: null },
+    reconnects: 0,
+  };
+
+  get muted() {
+    return this.#ui.video.muted;
+  }
+
+  set muted(muted) {
+    this.#ui.video.muted = muted;
+    if (!muted && this.#ui.video.volume === 0) this.#ui.video.volume = 1;
+  }
+
+  /**
+   * What a key does: space or k plays and stops, m is sound, f full screen.
+   * @param {KeyboardEvent} event
+   * @returns {boolean} whether it was one of them
+   */
+  handleKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return false;
+    const target = /** @type {Element} */ (event.composedPath()[0]);
+    // Space and letters belong to what has the focus: a button, the volume, a field of the page.
+    if (target.matches?.('input, textarea, select, [contenteditable]') || (event.key === ' ' && target.matches?.('button, a'))) return false;
+    const does = { ' ': () => this.#toggle(), k: () => this.#toggle(), m: () => (this.muted = !this.muted), f: () => this.#fullscreen() };
+    const action = does[/** @type {keyof typeof does} */ (event.key.toLowerCase())];
+    if (!action) return false;
+    event.preventDefault();
+    this.#awake();
+    if (!event.repeat) action();
+    return true;
+  }
+
+  connectedCallback() {
+    if (!this.hasAttribute('tabindex')) this.tabIndex = 0;
+    this.setAttribute('role', 'region');
+    this.#draw();
+    // Not before the page's own script had its say: it may set attributes.
+    if (this.hasAttribute('autoplay')) queueMicrotask(() => this.isConnected && this.start());
+  }
+
+  disconnectedCallback() {
+    this.stop();
+  }
+
+  /**
+   * @param {string} name
+   * @param {string|null} before
+   * @param {string|null} after
+   */
+  attributeChangedCallback(name, before, after) {
+    if (before === after) return;
+    if (name === 'muted') {
+      this.muted = after !== null;
+    } else if (this.#watch) {
+      this.stop();
+      this.start();
+    }
+  }
+
+  // Where to, and how.
+
+  #address() {
+    const server = new URL(this.getAttribute('server') || location.origin, location.href);
+    server.protocol = server.protocol.replace('http', 'ws');
+    return new URL(`/watch/${encodeURIComponent(this.getAttribute('room') ?? '')}`, server).href;
+  }
+
+  /** @returns {'auto'|Transport} */
+  #wish() {
+    const wish = this.getAttribute('transport');
+    return wish === 'rtp' || wish === 'fmp4' ? wish : 'auto';
+  }
+
+  #language() {
+    const own = /** @type {HTMLElement|null} */ (this.closest?.('[lang]'))?.lang;
+    return own || navigator.language || 'en';
+  }
+
+  /** @param {string} name @param {Record<string, string|number>} [values] */
+  #text(name, values) {
+    return text(this.#language(), name, values);
+  }
+
+  /** The situation in one sentence or two. */
+  #message() {
+    const { state, title, detail, values } = this.#situation;
+    const words = this.#text(title);
+    if (!detail) return words;
+    const more = this.#text(detail, values);
+    return state === 'refused' ? `${words} (${more})` : `${words} ${more}`;
+  }
+
+  // What the picture does.
+
+  /** @returns {Promise<void>} */
+  async #play() {
+    const { video } = this.#ui;
+    try {
+      await video.play();
+      this.#blocked = false;
+    } catch (error) {
+      if (/** @type {Error} */ (error).name !== 'NotAllowedError') return; // Another source came in between.
+      if (!video.muted) {
+        video.muted = true;
+        return this.#play();
+      }
+      this.#blocked = true;
+    }
+    this.#draw();
+  }
+
+  /** Keeps the last frame in sight while there is no live one. */
+  #hold() {
+    const { video, still } = this.#ui;
+    if (!video.videoWidth) return;
+    still.width = video.videoWidth;
+    still.height = video.videoHeight;
+    still.getContext('2d')?.drawImage(video, 0, 0);
+    still.hidden = false;
+  }
+
+  #toggle() {
+    if (this.#blocked) this.#play();
+    else if (this.#watch && !this.#situation.final) this.stop();
+    else this.start();
+  }
+
+  async #fullscreen() {
+    /** @type {HTMLVideoElement & {webkitEnterFullscreen?: () => void}} */
+    const video = this.#ui.video;
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else if (this.requestFullscreen) await this.requestFullscreen();
+      else video.webkitEnterFullscreen?.(); // iPhones: only a video can.
+    } catch {
+      // The browser or the page around it says no.
+    }
+  }
+
+  // What the person sees.
+
+  /** @param {ShadowRoot} root */
+  #build(root) {
+    const video = make('video', { playsInline: true, muted: true });
+    const still = make('canvas', { hidden: true });
+    const badge = make('div', { className: 'badge' });
+    const start = make('button', { className: 'start', type: 'button' }, icon('play'));
+    const title = make('p', { className: 'title' });
+    const detail = make('p', { className: 'detail' });
+    const retry = make('button', { className: 'retry', type: 'button' });
+    // Its words are in `said` for those who listen.
+    for (const words of [title, detail]) words.setAttribute('aria-hidden', 'true');
+    const card = make('div', { className: 'card' }, badge, start, title, detail, retry);
+    const latency = make('span');
+    const live = make('span');
+    const pill = make('div', { className: 'pill chrome' }, make('i'), live, latency);
+    const unmuteLabel = make('span');
+    const unmute = make('button', { className: 'unmute', type: 'button' }, icon('silence'), unmuteLabel);
+    const toggle = make('button', { type: 'button' });
+    const mute = make('button', { type: 'button' });
+    const volume = make('input', { type: 'range', min: '0', max: '1', step: '0.05', value: '1' });
+    const path = make('span', { className: 'path' });
+    const full = make('button', { type: 'button' });
+    const bar = make('div', { className: 'bar chrome' }, toggle, mute, volume, path, full);
+    bar.setAttribute('role', 'group');
+    const said = make('p', { className: 'said' });
+    said.setAttribute('role', 'status');
+    said.setAttribute('aria-live', 'polite');
+    const stage = make('div', { className: 'fill' }, video, still, card, pill, bar, unmute, said);
+    root.append(stage);
+
+    for (const button of [start, toggle]) button.addEventListener('click', () => this.#toggle());
+    retry.addEventListener('click', () => this.start());
+    mute.addEventListener('click', () => (this.muted = !this.muted));
+    unmute.addEventListener('click', () => (this.muted = false));
+    full.addEventListener('click', () => this.#fullscreen());
+    volume.addEventListener('input', () => {
+      video.volume = Number(volume.value);
+      video.muted = video.volume === 0;
+    });
+    for (const name of ['volumechange', 'play', 'pause']) video.addEventListener(name, () => this.#draw());
+    // Headphones unplugged, a media key, a phone call: the browser paused it, only the person can go on.
+    video.addEventListener('pause', () => {
+      this.#blocked = this.#situation.state === 'playing';
+      this.#draw();
+    });
+    video.addEventListener('resize', () => this.#draw());
+    stage.addEventListener('pointermove', ({ pointerType }) => pointerType === 'mouse' && this.#awake());
+    stage.addEventListener('pointerleave', () => this.#awake(600));
+    stage.addEventListener('focusin', () => this.#awake());
+    stage.addEventListener('click', ({ target }) => {
+      const onPicture = target === video || target === still || target === card || target === stage;
+      if (!onPicture) this.#awake();
+      else if (stage.classList.contains('quiet')) this.#awake();
+      else this.#awake(0);
+    });
+    stage.addEventListener('dblclick', ({ target }) => (target === video || target === card) && this.#fullscreen());
+    this.addEventListener('keydown', (event) => this.handleKey(event));
+    this.addEventListener('fullscreenchange', () => this.#draw());
+    return { stage, video, still, badge, start, title, detail, retry, card, pill, live, latency, unmute, unmuteLabel, toggle, mute, volume, path, full, bar, said };
+  }
+
+  /** Shows the controls; they go after a while if there is a picture to see. */
+  #awake(stay = CONTROLS_STAY) {
+    const { stage, bar } = this.#ui;
+    clearTimeout(this.#quietTimer);
+    stage.classList.remove('quiet');
+    const hide = () => stage.classList.toggle('quiet', this.#situation.state === 'playing' && !this.#blocked && !bar.querySelector(':focus-visible'));
+    if (stay === 0) hide();
+    else this.#quietTimer = setTimeout(hide, stay);
+  }
+
+  /** @param {Situation} situation */
+  #change(situation) {
+    const before = this.#situation.state;
+    this.#situation = situation;
+    const { state } = situation;
+    if (state === 'playing') this.#ui.still.hidden = true;
+    if (before !== state) this.#awake();
+    this.#draw();
+    this.dispatchEvent(new CustomEvent('statechange', { detail: { state, message: this.#message() } }));
+  }
+
+  /** Everything on the screen follows from the situation and the video. */
+  #draw() {
+    const ui = this.#ui;
+    const { state, title, detail, values, final } = this.#situation;
+    const playing = state === 'playing';
+    const running = this.#watch !== null && !final;
+    const clickToPlay = this.#blocked || !running;
+    const [picture, motion] = CARD[state];
+    const words = (/** @type {string} */ name) => this.#text(name);
+
+    ui.stage.className = ['fill', playing ? '' : 'dim', ui.still.hidden && !ui.video.videoWidth ? 'empty' : '', ui.stage.classList.contains('quiet') && playing ? 'quiet' : ''].join(' ');
+    ui.card.className = `card ${motion} ${!playing || this.#blocked ? 'on' : ''}`;
+    if (playing && !this.#blocked) {
+      // It fades out with the words it had.
+    } else {
+      ui.badge.hidden = picture === '';
+      if (picture && ui.badge.dataset.icon !== picture) ui.badge.replaceChildren(icon((ui.badge.dataset.icon = picture)));
+      ui.start.hidden = picture !== '' || !clickToPlay;
+      ui.title.textContent = this.#blocked ? words('play') : words(title);
+      ui.detail.textContent = detail && !this.#blocked ? this.#text(detail, values) : '';
+      ui.retry.hidden = !(state === 'refused' && final);
+      ui.retry.textContent = words('retry');
+    }
+    if (ui.said.textContent !== this.#message()) ui.said.textContent = this.#message();
+
+    const label = (/** @type {HTMLElement} */ element, /** @type {string} */ name, /** @type {string} */ look = '') => {
+      element.title = words(name);
+      element.setAttribute('aria-label', words(name));
+      if (look && element.dataset.icon !== look) element.replaceChildren(icon((element.dataset.icon = look)));
+    };
+    label(ui.start, 'play');
+    label(ui.toggle, clickToPlay ? 'play' : 'stop', clickToPlay ? 'play' : 'stop');
+    label(ui.mute, this.muted ? 'unmute' : 'mute', this.muted ? 'silence' : 'sound');
+    label(ui.full, document.fullscreenElement === this ? 'leaveFullscreen' : 'fullscreen', document.fullscreenElement === this ? 'shrink' : 'expand');
+    label(ui.volume, 'volume');
+    ui.bar.setAttribute('aria-label', words('controls'));
+    const room = this.#text('label', { room: this.getAttribute('room') ?? '' });
+    this.setAttribute('aria-label', room);
+    ui.video.setAttribute('aria-label', room);
+    ui.volume.value = String(this.muted ? 0 : ui.video.volume);
+    ui.pill.hidden = !playing || this.#blocked;
+    ui.unmute.hidden = !playing || !this.muted || this.#blocked;
+    ui.unmuteLabel.textContent = words('unmute');
+    ui.live.textContent = words('live');
+    ui.path.textContent = playing ? words(title) : '';
+    this.#drawLatency();
+  }
+
+  #drawLatency() {
+    const { latency, pill } = this.#ui;
+    const ms = this.#watch?.figures.latency_ms.p50;
+    latency.hidden = ms == null;
+    if (ms == null) return;
+    latency.textContent = `${Math.round(ms)} ms`;
+    pill.title = this.#text('latency', { ms: Math.round(ms) });
+  }
+}
+
+globalThis.customElements?.define('peercam-player', PeercamPlayer);

@@ -1,0 +1,198 @@
+// The parts of the player that need no browser. Time is passed in, so nothing here waits.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Backoff, ClockSync, LatencyMeter, LiveEdge, percentile, rtpElapsed, selectedPath, text } from '../player.js';
+
+test('a back-off doubles up to its maximum and begins anew after a success', () => {
+  const backoff = new Backoff(250, 2000, { random: () => 1 });
+  assert.deepEqual([1, 2, 3, 4, 5, 6].map(() => backoff.next()), [250, 500, 1000, 2000, 2000, 2000]);
+  backoff.reset();
+  assert.equal(backoff.next(), 250);
+});
+
+test('a back-off stays between half and all of its time', () => {
+  const least = new Backoff(1000, 8000, { random: () => 0 });
+  assert.deepEqual([1, 2].map(() => least.next()), [500, 1000]);
+  const backoff = new Backoff(1000, 8000);
+  for (let i = 0; i < 2000; i++) assert.ok(backoff.next() <= 8000);
+});
+
+test('an immediate back-off lets the first try pass', () => {
+  const backoff = new Backoff(500, 8000, { immediate: true, random: () => 1 });
+  assert.deepEqual([1, 2, 3].map(() => backoff.next()), [0, 500, 1000]);
+  assert.equal(backoff.tries, 3);
+});
+
+test('the clock offset comes from the shortest round trip', () => {
+  const sync = new ClockSync();
+  assert.equal(sync.offset, null);
+  // The camera is 5000 ms ahead. A lopsided trip of 80 ms would be 30 ms wrong …
+  const slow = sync.ask(1000);
+  sync.answer(slow, 6000 + 70, 1080);
+  assert.equal(sync.offset, 5030);
+  // … a short one is right.
+  const quick = sync.ask(2000);
+  sync.answer(quick, 7002, 2004);
+  assert.equal(sync.offset, 5000);
+  sync.answer(sync.ask(3000), 8100, 3150);
+  assert.equal(sync.offset, 5000);
+});
+
+test('a clock answer that nobody asked for, or twice, or without a number changes nothing', () => {
+  const sync = new ClockSync();
+  sync.answer(7, 1, 2);
+  const id = sync.ask(0);
+  sync.answer(id, NaN, 2);
+  assert.equal(sync.offset, null);
+  sync.answer(id, 101, 2);
+  sync.answer(id, 999, 2);
+  assert.equal(sync.offset, 100);
+});
+
+test('old clock answers give way, since clocks drift', () => {
+  const sync = new ClockSync(3);
+  sync.answer(sync.ask(0), 1000, 0);
+  for (let now = 100; now < 400; now += 100) sync.answer(sync.ask(now), now + 2005, now + 10);
+  assert.equal(sync.offset, 2000);
+});
+
+test('percentiles are nearest ranks', () => {
+  assert.equal(percentile([], 0.5), null);
+  assert.equal(percentile([7], 0.95), 7);
+  const hundred = Array.from({ length: 100 }, (_, i) => i + 1);
+  assert.equal(percentile(hundred, 0.5), 50);
+  assert.equal(percentile(hundred, 0.95), 95);
+  assert.equal(percentile(hundred, 1), 100);
+});
+
+test('latency is the time shown less the time captured, on the camera’s clock', () => {
+  const meter = new LatencyMeter();
+  meter.frame(0, 1000);
+  assert.deepEqual(meter.summary(), { p50: null, p95: null, last: null }, 'nothing without both clocks');
+  meter.sync.answer(meter.sync.ask(0), 5000, 0);
+  meter.reference = { media: 0, captureMs: 6000 };
+  meter.frame(0, 1040);
+  meter.frame(100, 1150);
+  assert.deepEqual(meter.summary(), { p50: 40, p95: 50, last: 50 });
+});
+
+test('latency looks back on the last frames only', () => {
+  const meter = new LatencyMeter(10);
+  meter.sync.answer(meter.sync.ask(0), 0, 0);
+  meter.reference = { media: 0, captureMs: 0 };
+  for (let i = 0; i < 10; i++) meter.frame(0, 500);
+  for (let i = 0; i < 10; i++) meter.frame(0, 50);
+  assert.deepEqual(meter.summary(), { p50: 50, p95: 50, last: 50 });
+});
+
+test('a frame without a media time, or from before a jump of the media clock, is no sample', () => {
+  const meter = new LatencyMeter();
+  meter.sync.answer(meter.sync.ask(0), 0, 0);
+  meter.reference = { media: 0, captureMs: 0 };
+  meter.frame(NaN, 50);
+  meter.frame(-90000, 50);
+  meter.frame(90000, 50);
+  assert.equal(meter.summary().p50, null);
+});
+
+test('RTP timestamps wrap', () => {
+  assert.equal(rtpElapsed(0, 9000), 100);
+  assert.equal(rtpElapsed(9000, 0), -100);
+  assert.equal(rtpElapsed(0xffffffff - 8999, 0), 100);
+  assert.equal(rtpElapsed(0, 0xffffffff - 8999), -100);
+});
+
+/** What is buffered, from `start` to `end` seconds. */
+const range = (start, end) => [{ start, end }];
+
+test('the live edge begins where the buffer begins', () => {
+  const edge = new LiveEdge();
+  assert.deepEqual(edge.decide(0, 0, []), { seek: null, rate: 1 });
+  // The track's time goes on while nobody watches: 120 s is its start for this viewer.
+  assert.deepEqual(edge.decide(10, 0, range(120, 120.03)), { seek: 120, rate: 1 });
+});
+
+test('a new viewer goes to the edge past the frames it was given to begin with', () => {
+  const edge = new LiveEdge();
+  const { seek } = edge.decide(0, 10, range(10, 11.5));
+  assert.ok(seek > 11.4 && seek < 11.5);
+});
+
+test('the live edge catches up by playing a little faster, never by more than a tenth', () => {
+  const edge = new LiveEdge();
+  edge.decide(0, 0, range(0, 0.05));
+  const rates = [0.12, 0.2, 0.5, 0.9].map((behind) => edge.decide(5000, 100, range(90, 100 + behind)));
+  for (const { seek, rate } of rates) {
+    assert.equal(seek, null);
+    assert.ok(rate > 1 && rate <= 1.1, String(rate));
+  }
+  assert.equal(rates.at(-1).rate, 1.1);
+  assert.equal(edge.decide(5000, 100, range(90, 100.06)).rate, 1, 'there it is normal again');
+});
+
+test('the live edge slows down a little before the buffer runs dry', () => {
+  const edge = new LiveEdge();
+  edge.decide(0, 0, range(0, 0.05));
+  assert.equal(edge.decide(5000, 100, range(90, 100.01)).rate, 0.97);
+});
+
+test('the live edge jumps when more than a second behind, and not again at once', () => {
+  const edge = new LiveEdge();
+  edge.decide(0, 0, range(0, 0.05));
+  const { seek } = edge.decide(5000, 100, range(90, 101.2));
+  assert.ok(seek > 101.1 && seek < 101.2);
+  assert.equal(edge.decide(5100, 100, range(90, 101.3)).seek, null, 'a jump takes its time');
+  assert.notEqual(edge.decide(5400, 100, range(90, 101.6)).seek, null);
+});
+
+test('the live edge crosses a gap to what came last', () => {
+  const edge = new LiveEdge();
+  edge.decide(0, 0, range(0, 0.05));
+  const ranges = [{ start: 90, end: 100 }, { start: 100.5, end: 100.6 }];
+  assert.ok(edge.decide(5000, 100, ranges).seek >= 100.5);
+});
+
+test('the live edge keeps further away after the buffer ran dry, and comes nearer again in time', () => {
+  const edge = new LiveEdge();
+  const nearest = edge.target;
+  edge.decide(0, 0, range(0, 0.05));
+  edge.starved(500);
+  assert.equal(edge.target, nearest, 'the start is always uneven');
+  for (let i = 0; i < 100; i++) edge.starved(5000);
+  assert.equal(edge.target, 0.5, 'there is a limit');
+  for (let now = 5000; now < 600000; now += 1000) edge.decide(now, 100, range(90, 100.1));
+  assert.equal(edge.target, nearest);
+});
+
+test('the path is a relay when either end is one', () => {
+  const report = (local, remote) =>
+    new Map(
+      [
+        { id: 'T', type: 'transport', selectedCandidatePairId: 'P' },
+        { id: 'P', type: 'candidate-pair', localCandidateId: 'L', remoteCandidateId: 'R' },
+        { id: 'Q', type: 'candidate-pair', localCandidateId: 'X', remoteCandidateId: 'R' },
+        { id: 'L', type: 'local-candidate', candidateType: local },
+        { id: 'R', type: 'remote-candidate', candidateType: remote },
+        { id: 'X', type: 'local-candidate', candidateType: 'relay' },
+      ].map((entry) => [entry.id, entry]),
+    );
+  assert.equal(selectedPath(report('host', 'prflx')), 'direct');
+  assert.equal(selectedPath(report('relay', 'host')), 'relay');
+  assert.equal(selectedPath(report('srflx', 'relay')), 'relay');
+  assert.equal(selectedPath(new Map()), null);
+});
+
+test('the path is found without a transport entry, as Firefox reports it', () => {
+  const entries = [
+    { id: 'P', type: 'candidate-pair', state: 'succeeded', nominated: true, selected: true, localCandidateId: 'L', remoteCandidateId: 'R' },
+    { id: 'L', type: 'local-candidate', candidateType: 'host' },
+    { id: 'R', type: 'remote-candidate', candidateType: 'host' },
+  ];
+  assert.equal(selectedPath(new Map(entries.map((entry) => [entry.id, entry]))), 'direct');
+});
+
+test('words fall back to English and fill in their values', () => {
+  assert.equal(text('en', 'offline'), 'The camera is offline.');
+  assert.equal(text('xx-YY', 'latency', { ms: 41 }), '41 ms from the camera’s eye to this screen');
+});
