@@ -1,1 +1,48 @@
-//! (being written)
+//! peercam-watchdog, the parts: starts the camera's services, hears their heartbeats, restarts
+//! them, and feeds the hardware watchdog while they are well.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | `watchdog.toml`: read, checked |
+//! | [`launch`] | what a service needs on this machine; its process |
+//! | [`service`] | one service as a state machine: no I/O, no clock |
+//! | [`supervisor`] | all of them, and whether to feed: no I/O, no clock |
+//! | [`notify`] | the socket on which services are heard |
+//! | [`reaper`] | processes that ended or are to end |
+//! | [`hardware`] | the hardware watchdog |
+//! | [`run`] | the loop that ties them together |
+//! | [`log`] | lines on standard error |
+//!
+//! ```text
+//!  watchdog.toml ─▶ config ─▶ launch
+//!                                │
+//!  signals, reaper ─┐            ▼
+//!  notify socket ───┼─ events ▶ run ◀─▶ supervisor ─ verdict ▶ hardware ─▶ /dev/watchdog
+//!  time ────────────┘            │
+//!                                └─ start, SIGTERM, SIGKILL ─▶ services
+//! ```
+//!
+//! # Stays broken
+//!
+//! A service is *up* from its `READY=1` (or its start, when it has no `ready-timeout`) until it
+//! ends or misses a heartbeat. A critical service *stays broken* when
+//!
+//! - it was not up at any moment for `broken-after`, in spite of restarts; or
+//! - it failed `broken-failures` times in a row, that is without having been up for `stable-after`
+//!   in between; until it then is up for that long.
+//!
+//! Then, and only then, the hardware watchdog is no longer fed. It is fed again as soon as neither
+//! is true any more, if that is before the hardware's timeout. Not broken are: a service that ended
+//! on purpose (exit code 0 under `restart = "on-failure"`), one that ends with one of its
+//! `no-reset-exit-codes` (a configuration error, which a reset would not cure), and one that is up
+//! and waits for something (a network, a configuration).
+
+pub mod config;
+pub mod hardware;
+pub mod launch;
+pub mod log;
+pub mod notify;
+pub mod reaper;
+pub mod run;
+pub mod service;
+pub mod supervisor;

@@ -1,0 +1,126 @@
+//! The configuration: TOML as it stands in the file ([`raw`]), and what the rest of the program
+//! sees ([`Config`]), checked. Every key is documented in the file that is installed on cameras,
+//! `rootfs-overlay/etc/peercam/watchdog.toml`.
+//!
+//! Nothing here asks the machine; whether users and programs exist is [`crate::launch`]'s part, so
+//! that a configuration can be read on a machine that it isn't for.
+
+mod raw;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::service::Policy;
+
+/// A configuration that makes sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// None: there is no hardware watchdog to feed.
+    pub hardware: Option<HardwareConfig>,
+    /// In the order in which they are started; at least one; names differ.
+    pub services: Vec<ServiceConfig>,
+}
+
+/// The hardware watchdog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HardwareConfig {
+    /// Its device.
+    pub device: PathBuf,
+    /// How long it waits for a feed before it resets, whole seconds.
+    pub timeout: Duration,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Its name in logs.
+    pub name: String,
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Who it runs as; None: as whom the watchdog runs.
+    pub user: Option<String>,
+    /// Supplementary groups.
+    pub groups: Vec<String>,
+    /// Environment variables beside those that every service gets.
+    pub environment: BTreeMap<String, String>,
+    /// Where it runs.
+    pub working_directory: PathBuf,
+    /// Whether the device is useless without it.
+    pub critical: bool,
+    /// How it is treated.
+    pub policy: Policy,
+}
+
+/// What is wrong with a configuration, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// No TOML, an unknown key, a value of the wrong type.
+    #[error("{file}:{line}: {message}")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// Line in it, from 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A value that can't be meant.
+    #[error("{file}: {place}: {message}")]
+    Value {
+        /// The file.
+        file: String,
+        /// The section or service.
+        place: String,
+        /// What is wrong with it, and what would be right.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Checks the text of a file; `file` is its name in errors.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ConfigError`] but [`ConfigError::Read`].
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let raw: raw::Config = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            file: file.to_owned(),
+            line: error.span().map_or(1, |span| line_of(text, span.start)),
+            message: error.message().lines().collect::<Vec<_>>().join(" "),
+        })?;
+        raw.check().map_err(|(place, message)| ConfigError::Value {
+            file: file.to_owned(),
+            place,
+            message,
+        })
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+}

@@ -1,0 +1,269 @@
+//! The file as it is written, and the way from there to a checked [`super::Config`].
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use super::{HardwareConfig, ServiceConfig};
+use crate::service::{Policy, Restart};
+
+/// What is wrong, and where: the section or service.
+type Refusal = (String, String);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Config {
+    hardware: Option<Hardware>,
+    #[serde(default)]
+    service: Vec<Service>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Hardware {
+    device: PathBuf,
+    timeout: Span,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self { device: "/dev/watchdog".into(), timeout: seconds(15) }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Service {
+    name: String,
+    command: Vec<String>,
+    user: Option<String>,
+    #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    #[serde(default = "root")]
+    working_directory: PathBuf,
+    #[serde(default = "yes")]
+    critical: bool,
+    ready_timeout: Option<Span>,
+    heartbeat: Option<Span>,
+    #[serde(default = "stop_timeout")]
+    stop_timeout: Span,
+    #[serde(default)]
+    restart: RestartWord,
+    #[serde(default = "restart_delay")]
+    restart_delay: Span,
+    #[serde(default = "restart_delay_max")]
+    restart_delay_max: Span,
+    #[serde(default = "stable_after")]
+    stable_after: Span,
+    #[serde(default = "broken_after")]
+    broken_after: Span,
+    #[serde(default = "broken_failures")]
+    broken_failures: u32,
+    #[serde(default)]
+    no_reset_exit_codes: Vec<i32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RestartWord {
+    #[default]
+    Always,
+    OnFailure,
+}
+
+/// A duration as people write it: `500ms`, `15s`, `2m`; above zero, at most a day.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Span(Duration);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let milliseconds = match unit {
+            "ms" => Some(1),
+            "s" => Some(1000),
+            "m" => Some(60 * 1000),
+            "h" => Some(60 * 60 * 1000),
+            _ => None,
+        };
+        milliseconds
+            .and_then(|unit: u64| number.parse::<u64>().ok()?.checked_mul(unit))
+            .map(Duration::from_millis)
+            .filter(|span| !span.is_zero() && *span <= DAY)
+            .map(Self)
+            .ok_or_else(|| {
+                let text: String = text.chars().take(40).collect();
+                format!("{text:?} is no duration: write 500ms, 15s, 2m or 1h, up to a day")
+            })
+    }
+}
+
+fn seconds(seconds: u64) -> Span {
+    Span(Duration::from_secs(seconds))
+}
+
+// Defaults. Why these: `rootfs-overlay/etc/peercam/watchdog.toml`.
+fn root() -> PathBuf {
+    "/".into()
+}
+fn yes() -> bool {
+    true
+}
+fn stop_timeout() -> Span {
+    seconds(5)
+}
+fn restart_delay() -> Span {
+    Span(Duration::from_millis(500))
+}
+fn restart_delay_max() -> Span {
+    seconds(10)
+}
+fn stable_after() -> Span {
+    seconds(10)
+}
+fn broken_after() -> Span {
+    seconds(60)
+}
+fn broken_failures() -> u32 {
+    10
+}
+
+impl Config {
+    pub(super) fn check(self) -> Result<super::Config, Refusal> {
+        let hardware = self.hardware.map(Hardware::check).transpose()?;
+        if self.service.is_empty() {
+            return Err(("[[service]]".into(), "there is none: name at least one".into()));
+        }
+        let mut names = HashSet::new();
+        let mut services = Vec::with_capacity(self.service.len());
+        for service in self.service {
+            if !names.insert(service.name.clone()) {
+                let place = format!("service {:?}", service.name);
+                return Err((place, "stands there twice: give each a name of its own".into()));
+            }
+            services.push(service.check()?);
+        }
+        Ok(super::Config { hardware, services })
+    }
+}
+
+impl Hardware {
+    fn check(self) -> Result<HardwareConfig, Refusal> {
+        let Self { device, timeout: Span(timeout) } = self;
+        if timeout.subsec_millis() != 0 {
+            let message = format!("timeout {timeout:?}: the kernel takes whole seconds");
+            return Err(("[hardware]".into(), message));
+        }
+        if !device.is_absolute() {
+            let message = format!("device {:?}: use an absolute path", device.display());
+            return Err(("[hardware]".into(), message));
+        }
+        Ok(HardwareConfig { device, timeout })
+    }
+}
+
+impl Service {
+    fn check(self) -> Result<ServiceConfig, Refusal> {
+        let place = format!("service {:?}", self.name);
+        self.check_values().map_err(|message| (place, message))
+    }
+
+    fn check_values(self) -> Result<ServiceConfig, String> {
+        check_name(&self.name)?;
+        let mut command = self.command.into_iter();
+        let program = PathBuf::from(command.next().ok_or("command is empty: name a program")?);
+        if !program.is_absolute() {
+            let program = program.display();
+            return Err(format!("command {program:?}: name the program by its absolute path"));
+        }
+        if !self.working_directory.is_absolute() {
+            let folder = self.working_directory.display();
+            return Err(format!("working-directory {folder:?}: use an absolute path"));
+        }
+        let arguments: Vec<String> = command.collect();
+        if arguments.iter().any(|argument| argument.contains('\0')) {
+            return Err("command holds a NUL character: no program can be given one".into());
+        }
+        check_environment(&self.environment)?;
+        if self.user.is_none() && !self.groups.is_empty() {
+            return Err("groups without user: name the user who is to be in them".into());
+        }
+        if self.restart_delay.0 > self.restart_delay_max.0 {
+            return Err(format!(
+                "restart-delay {:?} is longer than restart-delay-max {:?}",
+                self.restart_delay.0, self.restart_delay_max.0
+            ));
+        }
+        if let Some(Span(ready)) = self.ready_timeout.filter(|ready| ready.0 >= self.broken_after.0)
+        {
+            return Err(format!(
+                "ready-timeout {ready:?} is not below broken-after {:?}: one slow start would \
+                 reset the device",
+                self.broken_after.0
+            ));
+        }
+        if self.broken_failures == 0 {
+            return Err("broken-failures 0: use at least 1".into());
+        }
+        Ok(ServiceConfig {
+            name: self.name,
+            program,
+            arguments,
+            user: self.user,
+            groups: self.groups,
+            environment: self.environment,
+            working_directory: self.working_directory,
+            critical: self.critical,
+            policy: Policy {
+                ready_timeout: self.ready_timeout.map(|span| span.0),
+                heartbeat: self.heartbeat.map(|span| span.0),
+                stop_timeout: self.stop_timeout.0,
+                restart: match self.restart {
+                    RestartWord::Always => Restart::Always,
+                    RestartWord::OnFailure => Restart::OnFailure,
+                },
+                restart_delay: self.restart_delay.0,
+                restart_delay_max: self.restart_delay_max.0,
+                stable_after: self.stable_after.0,
+                broken_after: self.broken_after.0,
+                broken_failures: self.broken_failures,
+                no_reset_exit_codes: self.no_reset_exit_codes,
+            },
+        })
+    }
+}
+
+/// Names stand in log lines, and later in file names.
+fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 32 || !name.chars().all(allowed) {
+        return Err("use 1 to 32 of a-z, 0-9 and '-' for a name".into());
+    }
+    Ok(())
+}
+
+/// Variables that say how to reach the watchdog; a service with others could not be heard.
+const OWN_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
+fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, value) in environment {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(format!("environment {name:?}: this can't be set"));
+        }
+        if OWN_VARIABLES.contains(&name.as_str()) {
+            return Err(format!("environment {name:?}: the watchdog sets this itself"));
+        }
+    }
+    Ok(())
+}

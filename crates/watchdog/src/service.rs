@@ -1,0 +1,526 @@
+//! One service as a state machine. It does nothing itself and reads no clock: events and the time
+//! go in, [`Action`]s come out.
+//!
+//! ```text
+//!               start              READY=1
+//!  Waiting ───────────▶ Starting ───────────▶ Up ───┐ STOPPING=1
+//!     ▲                     │ too late        │      ▼
+//!     │                     │                 │   Leaving
+//!     │                     ▼                 ▼      │ too late
+//!     │ back-off         Killed ◀── no heartbeat ────┘
+//!     │                     │
+//!     └──────── exited ─────┴── (from every state with a process)
+//!
+//!  stop: any state ──▶ Stopping ── exited ──▶ Ended
+//! ```
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use peercam_heartbeat::message::{Message, Watchdog};
+
+/// After SIGKILL a process is gone in moments, unless it hangs in a driver; a stop then goes on
+/// without it.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How one service is to be treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How long after its start `READY=1` may come; None for a service that doesn't say it, which
+    /// then counts as up from its start.
+    pub ready_timeout: Option<Duration>,
+    /// Longest time between two heartbeats while up; None for a service that sends none.
+    pub heartbeat: Option<Duration>,
+    /// How long it may take to end after SIGTERM or its own `STOPPING=1`.
+    pub stop_timeout: Duration,
+    /// Which ends are followed by a new start.
+    pub restart: Restart,
+    /// Pause before the first start after a failure; doubles with every further one.
+    pub restart_delay: Duration,
+    /// Longest pause.
+    pub restart_delay_max: Duration,
+    /// So long up without a failure, and earlier failures are forgotten.
+    pub stable_after: Duration,
+    /// Broken when not up for so long.
+    pub broken_after: Duration,
+    /// Broken when failed so often without having been up for [`Policy::stable_after`] in between.
+    pub broken_failures: u32,
+    /// Exit codes that say a reset would cure nothing (a configuration error). Such a service is
+    /// started again with back-off, and is not broken.
+    pub no_reset_exit_codes: Vec<i32>,
+}
+
+/// Which ends of a service are followed by a new start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Restart {
+    /// All.
+    #[default]
+    Always,
+    /// Every end except exit code 0, which is one on purpose.
+    OnFailure,
+}
+
+/// What happens to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// [`Action::Start`] was done.
+    Started,
+    /// [`Action::Start`] could not be done.
+    StartFailed(String),
+    /// It said something.
+    Message(Message),
+    /// Its main process ended.
+    Exited(Exit),
+    /// Time passed.
+    Tick,
+    /// It is no longer wanted.
+    Stop,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start its process.
+    Start,
+    /// SIGTERM to its process group.
+    Terminate,
+    /// SIGKILL to its process group.
+    Kill,
+    /// Tell people. Stands before the action that it gives the reason for.
+    Note(Note),
+}
+
+/// What people should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// It is up.
+    Up {
+        /// Time since its start.
+        after: Duration,
+        /// Its own words.
+        status: Option<String>,
+    },
+    /// It has been up for so long that earlier failures are forgotten.
+    Stable {
+        /// How many failures that were.
+        failures: u32,
+    },
+    /// It is killed now, for this reason.
+    Killing {
+        /// Why.
+        cause: Cause,
+        /// The last it said about itself.
+        status: Option<String>,
+    },
+    /// It ended, and starts again.
+    Failed {
+        /// Why.
+        cause: Cause,
+        /// Failures in a row.
+        failures: u32,
+        /// Pause before the next start.
+        delay: Duration,
+    },
+    /// It ended with a code that says a reset would cure nothing, and starts again.
+    Misconfigured {
+        /// The code.
+        code: i32,
+        /// Pause before the next start.
+        delay: Duration,
+    },
+    /// It ended on purpose, and stays so.
+    Finished,
+    /// It ended because it was to.
+    Stopped(Exit),
+    /// It was to end and didn't in time: it is killed now.
+    StopTimeout(Duration),
+    /// Not even SIGKILL ended it: it hangs in the kernel, and is left behind.
+    Unkillable,
+}
+
+/// Why a service failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// It could not be started.
+    NotStarted(String),
+    /// Its process ended.
+    Exited(Exit),
+    /// No `READY=1` in this time.
+    NotReady(Duration),
+    /// No heartbeat in this time.
+    NoHeartbeat(Duration),
+    /// It asked for it (`WATCHDOG=trigger`).
+    Trigger,
+    /// It said `STOPPING=1` and did not end in this time.
+    NotStopped(Duration),
+}
+
+/// How a service is, as far as the hardware watchdog is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Up, or not up for a good reason.
+    Well,
+    /// Not up, and it may still come back.
+    Ailing,
+    /// Stays broken.
+    Broken(Broken),
+}
+
+/// In which of the two ways a service stays broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// Not up at any moment for [`Policy::broken_after`].
+    NotUp(Duration),
+    /// Failed [`Policy::broken_failures`] times without [`Policy::stable_after`] in between; until
+    /// it then stays up for that long.
+    Failing(u32),
+}
+
+/// A service: its policy and where it stands.
+#[derive(Debug)]
+pub struct Service {
+    policy: Policy,
+    phase: Phase,
+    /// When it was last up or excused, or was made. Out of date while it is up.
+    well_at: Instant,
+    /// Ends in a row, of every kind: the exponent of the back-off.
+    attempts: u32,
+    /// Failures in a row.
+    failures: u32,
+    /// The last it said about itself.
+    status: Option<String>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting { until: Instant, excused: bool },
+    Starting { since: Instant },
+    Up { since: Instant, heartbeat_at: Instant },
+    Leaving { until: Instant },
+    Killed { cause: Cause },
+    Stopping { until: Instant, killed: bool },
+    Ended,
+}
+
+impl Service {
+    /// A service that is to be started with the first [`Event::Tick`].
+    pub fn new(policy: Policy, now: Instant) -> Self {
+        Self {
+            policy,
+            phase: Phase::Waiting { until: now, excused: false },
+            well_at: now,
+            attempts: 0,
+            failures: 0,
+            status: None,
+        }
+    }
+
+    /// Takes in what happened; says what is to be done about it, in this order.
+    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Tick => self.pass_time(now, &mut actions),
+            Event::Message(message) => self.listen(now, message, &mut actions),
+            Event::Started => {
+                if let (Phase::Starting { since }, None) = (&self.phase, self.policy.ready_timeout)
+                {
+                    self.come_up(*since, now, &mut actions);
+                }
+            }
+            Event::StartFailed(error) => {
+                if matches!(self.phase, Phase::Starting { .. }) {
+                    self.fail(now, Cause::NotStarted(error), &mut actions);
+                }
+            }
+            Event::Exited(exit) => self.end(now, exit, &mut actions),
+            Event::Stop => self.stop(now, &mut actions),
+        }
+        actions
+    }
+
+    /// When the next [`Event::Tick`] is due, if time alone changes anything. Always after `now`.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let due = match &self.phase {
+            Phase::Waiting { until, .. } => Some(*until),
+            Phase::Starting { since } => self.policy.ready_timeout.map(|limit| *since + limit),
+            Phase::Up { since, heartbeat_at } => {
+                let heartbeat = self.policy.heartbeat.map(|limit| *heartbeat_at + limit);
+                heartbeat.or((self.attempts > 0).then(|| *since + self.policy.stable_after))
+            }
+            Phase::Leaving { until } | Phase::Stopping { until, .. } => Some(*until),
+            Phase::Killed { .. } | Phase::Ended => None,
+        };
+        let broken = self.well_at + self.policy.broken_after;
+        due.into_iter().chain(Some(broken)).filter(|due| *due > now).min()
+    }
+
+    /// How it is.
+    pub fn health(&self, now: Instant) -> Health {
+        match self.phase {
+            Phase::Ended | Phase::Stopping { .. } | Phase::Waiting { excused: true, .. } => {
+                Health::Well
+            }
+            _ if self.failures >= self.policy.broken_failures => {
+                Health::Broken(Broken::Failing(self.failures))
+            }
+            Phase::Up { .. } => Health::Well,
+            _ => {
+                let unwell = now.saturating_duration_since(self.well_at);
+                if unwell >= self.policy.broken_after {
+                    Health::Broken(Broken::NotUp(unwell))
+                } else {
+                    Health::Ailing
+                }
+            }
+        }
+    }
+
+    /// Whether it has no process and never gets one again.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Whether it waits for its (next) start.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. })
+    }
+
+    /// Whether [`Event::Stop`] was given and its process is still there.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. })
+    }
+
+    fn pass_time(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let late = |since: Instant, limit: Option<Duration>| limit.filter(|l| now >= since + *l);
+        match self.phase {
+            Phase::Waiting { until, excused } if now >= until => {
+                if excused {
+                    self.well_at = now;
+                }
+                self.status = None;
+                self.phase = Phase::Starting { since: now };
+                actions.push(Action::Start);
+            }
+            Phase::Starting { since } => {
+                if let Some(limit) = late(since, self.policy.ready_timeout) {
+                    self.kill(now, Cause::NotReady(limit), actions);
+                }
+            }
+            Phase::Up { heartbeat_at, .. } => {
+                if let Some(limit) = late(heartbeat_at, self.policy.heartbeat) {
+                    self.kill(now, Cause::NoHeartbeat(limit), actions);
+                } else {
+                    self.settle(now, actions);
+                }
+            }
+            Phase::Leaving { until } if now >= until => {
+                self.kill(now, Cause::NotStopped(self.policy.stop_timeout), actions);
+            }
+            Phase::Stopping { until, killed: false } if now >= until => {
+                actions.push(Action::Note(Note::StopTimeout(self.policy.stop_timeout)));
+                actions.push(Action::Kill);
+                self.phase = Phase::Stopping { until: now + KILL_PATIENCE, killed: true };
+            }
+            Phase::Stopping { until, killed: true } if now >= until => {
+                actions.push(Action::Note(Note::Unkillable));
+                self.phase = Phase::Ended;
+            }
+            _ => {}
+        }
+    }
+
+    fn listen(&mut self, now: Instant, message: Message, actions: &mut Vec<Action>) {
+        let Message { ready, stopping, watchdog, status } = message;
+        if status.is_some() {
+            self.status = status;
+        }
+        if let (true, Phase::Starting { since }) = (ready, &self.phase) {
+            self.come_up(*since, now, actions);
+        }
+        if let (Some(Watchdog::Alive), Phase::Up { heartbeat_at, .. }) = (watchdog, &mut self.phase)
+        {
+            *heartbeat_at = now;
+            self.settle(now, actions);
+        }
+        if matches!(self.phase, Phase::Starting { .. } | Phase::Up { .. }) {
+            if watchdog == Some(Watchdog::Trigger) {
+                self.kill(now, Cause::Trigger, actions);
+            } else if stopping {
+                self.leave_up(now);
+                self.phase = Phase::Leaving { until: now + self.policy.stop_timeout };
+            }
+        }
+    }
+
+    fn come_up(&mut self, since: Instant, now: Instant, actions: &mut Vec<Action>) {
+        self.phase = Phase::Up { since: now, heartbeat_at: now };
+        let after = now.saturating_duration_since(since);
+        actions.push(Action::Note(Note::Up { after, status: self.status.clone() }));
+    }
+
+    /// Forgets earlier failures once it has been up for long enough, as far as that is proven:
+    /// to its last heartbeat, where it sends any.
+    fn settle(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Phase::Up { since, .. } = self.phase else { return };
+        let proven = self.proven(now).saturating_duration_since(since);
+        if self.attempts > 0 && proven >= self.policy.stable_after {
+            actions.push(Action::Note(Note::Stable { failures: self.failures }));
+            (self.attempts, self.failures) = (0, 0);
+        }
+    }
+
+    /// Until when it is known to have been up.
+    fn proven(&self, now: Instant) -> Instant {
+        match self.phase {
+            Phase::Up { heartbeat_at, .. } if self.policy.heartbeat.is_some() => heartbeat_at,
+            Phase::Up { .. } => now,
+            _ => self.well_at,
+        }
+    }
+
+    /// Straight with SIGKILL: a process that can't say that it is alive won't tidy up either, and
+    /// every second of waiting is one without a picture.
+    fn kill(&mut self, now: Instant, cause: Cause, actions: &mut Vec<Action>) {
+        let note = Note::Killing { cause: cause.clone(), status: self.status.clone() };
+        actions.push(Action::Note(note));
+        actions.push(Action::Kill);
+        self.leave_up(now);
+        self.phase = Phase::Killed { cause };
+    }
+
+    fn end(&mut self, now: Instant, exit: Exit, actions: &mut Vec<Action>) {
+        let purposeful = exit == Exit::Code(0) && self.policy.restart == Restart::OnFailure;
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Killed { cause } => self.fail(now, cause, actions),
+            Phase::Stopping { .. } => actions.push(Action::Note(Note::Stopped(exit))),
+            phase @ (Phase::Starting { .. } | Phase::Up { .. } | Phase::Leaving { .. }) => {
+                self.phase = phase;
+                self.leave_up(now);
+                match exit {
+                    _ if purposeful => {
+                        self.phase = Phase::Ended;
+                        actions.push(Action::Note(Note::Finished));
+                    }
+                    Exit::Code(code) if self.policy.no_reset_exit_codes.contains(&code) => {
+                        self.excuse(now, code, actions);
+                    }
+                    _ => self.fail(now, Cause::Exited(exit), actions),
+                }
+            }
+            // An end that was already taken note of.
+            phase @ (Phase::Waiting { .. } | Phase::Ended) => self.phase = phase,
+        }
+    }
+
+    fn fail(&mut self, now: Instant, cause: Cause, actions: &mut Vec<Action>) {
+        self.leave_up(now);
+        self.failures = self.failures.saturating_add(1);
+        let delay = self.wait(now, false);
+        actions.push(Action::Note(Note::Failed { cause, failures: self.failures, delay }));
+    }
+
+    fn excuse(&mut self, now: Instant, code: i32, actions: &mut Vec<Action>) {
+        self.failures = 0;
+        let delay = self.wait(now, true);
+        actions.push(Action::Note(Note::Misconfigured { code, delay }));
+    }
+
+    fn wait(&mut self, now: Instant, excused: bool) -> Duration {
+        let doublings = self.attempts.min(31);
+        self.attempts = self.attempts.saturating_add(1);
+        let delay = self.policy.restart_delay.saturating_mul(1 << doublings);
+        let delay = delay.min(self.policy.restart_delay_max);
+        self.phase = Phase::Waiting { until: now + delay, excused };
+        delay
+    }
+
+    fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.phase = match self.phase {
+            Phase::Waiting { .. } | Phase::Ended => Phase::Ended,
+            Phase::Starting { .. } | Phase::Up { .. } | Phase::Leaving { .. } => {
+                actions.push(Action::Terminate);
+                Phase::Stopping { until: now + self.policy.stop_timeout, killed: false }
+            }
+            Phase::Killed { .. } => Phase::Stopping { until: now + KILL_PATIENCE, killed: true },
+            Phase::Stopping { until, killed } => Phase::Stopping { until, killed },
+        };
+    }
+
+    fn leave_up(&mut self, now: Instant) {
+        self.well_at = self.proven(now);
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(number) => match nix::sys::signal::Signal::try_from(*number) {
+                Ok(signal) => write!(f, "ended by {signal}"),
+                Err(_) => write!(f, "ended by signal {number}"),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(error) => write!(f, "could not be started: {error}"),
+            Self::Exited(exit) => exit.fmt(f),
+            Self::NotReady(limit) => write!(f, "not ready within {limit:?}"),
+            Self::NoHeartbeat(limit) => write!(f, "no heartbeat for {limit:?}"),
+            Self::Trigger => f.write_str("asked to be restarted (WATCHDOG=trigger)"),
+            Self::NotStopped(limit) => write!(f, "said STOPPING=1 and did not end in {limit:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = |status: &Option<String>| match status {
+            Some(status) => format!("; it says {status:?}"),
+            None => String::new(),
+        };
+        match self {
+            Self::Up { after, status } => {
+                write!(f, "up after {} ms{}", after.as_millis(), words(status))
+            }
+            Self::Stable { failures: 0 } => f.write_str("stable"),
+            Self::Stable { failures } => write!(f, "stable again after {failures} failure(s)"),
+            Self::Killing { cause, status } => write!(f, "{cause}{}: killing it", words(status)),
+            Self::Failed { cause, failures, delay } => {
+                write!(f, "{cause}; failure {failures} in a row, starting again in {delay:?}")
+            }
+            Self::Misconfigured { code, delay } => write!(
+                f,
+                "exited with code {code}, which a reset would not cure: correct its \
+                 configuration; trying again in {delay:?}"
+            ),
+            Self::Finished => f.write_str("finished on purpose"),
+            Self::Stopped(exit) => write!(f, "stopped ({exit})"),
+            Self::StopTimeout(limit) => write!(f, "did not stop within {limit:?}: killing it"),
+            Self::Unkillable => f.write_str("did not die of SIGKILL: leaving it behind"),
+        }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotUp(time) => write!(f, "not up for {} s", time.as_secs()),
+            Self::Failing(failures) => write!(f, "failed {failures} times in a row"),
+        }
+    }
+}

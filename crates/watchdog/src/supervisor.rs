@@ -1,0 +1,122 @@
+//! All services together: who is started and stopped when, and whether the hardware watchdog is
+//! to be fed. As pure as [`crate::service`].
+
+use std::time::Instant;
+
+use crate::service::{Action, Broken, Event, Health, Policy, Service};
+
+/// The services, in the order in which they are started.
+#[derive(Debug)]
+pub struct Supervisor {
+    members: Vec<Member>,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Member {
+    service: Service,
+    critical: bool,
+}
+
+/// A service, by its place in the order.
+pub type Index = usize;
+
+/// Something to be done about one service.
+pub type Step = (Index, Action);
+
+/// Whether the hardware watchdog is to be fed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every critical service is well, or may still come back.
+    Feed,
+    /// A critical service stays broken: let the hardware reset the device.
+    Starve {
+        /// The first such service.
+        service: Index,
+        /// In which way it stays broken.
+        broken: Broken,
+    },
+}
+
+impl Supervisor {
+    /// Services with their policies, and whether the device is useless without them.
+    pub fn new(services: impl IntoIterator<Item = (Policy, bool)>, now: Instant) -> Self {
+        let members = services
+            .into_iter()
+            .map(|(policy, critical)| Member { service: Service::new(policy, now), critical })
+            .collect();
+        Self { members, stopping: false }
+    }
+
+    /// Something happened to one service. An index that isn't there is ignored.
+    pub fn handle(&mut self, now: Instant, index: Index, event: Event) -> Vec<Step> {
+        let mut steps = self.pass(now, index, event);
+        steps.extend(self.go_on_stopping(now));
+        steps
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Instant) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for index in 0..self.members.len() {
+            steps.extend(self.pass(now, index, Event::Tick));
+        }
+        steps.extend(self.go_on_stopping(now));
+        steps
+    }
+
+    /// Everything is to end: one service after the other, the last first, and none is started
+    /// again.
+    pub fn stop(&mut self, now: Instant) -> Vec<Step> {
+        self.stopping = true;
+        self.go_on_stopping(now)
+    }
+
+    /// Whether everything has ended after [`Supervisor::stop`].
+    pub fn is_finished(&self) -> bool {
+        self.stopping && self.members.iter().all(|member| member.service.is_ended())
+    }
+
+    /// When the next [`Supervisor::tick`] is due. Always after `now`.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.members.iter().filter_map(|member| member.service.deadline(now)).min()
+    }
+
+    /// Whether to feed. A stop is bounded by the services' stop timeouts, and is fed throughout.
+    pub fn verdict(&self, now: Instant) -> Verdict {
+        if self.stopping {
+            return Verdict::Feed;
+        }
+        let broken =
+            self.members.iter().enumerate().filter(|(_, member)| member.critical).find_map(
+                |(service, member)| match member.service.health(now) {
+                    Health::Broken(broken) => Some(Verdict::Starve { service, broken }),
+                    Health::Well | Health::Ailing => None,
+                },
+            );
+        broken.unwrap_or(Verdict::Feed)
+    }
+
+    fn pass(&mut self, now: Instant, index: Index, event: Event) -> Vec<Step> {
+        let Some(member) = self.members.get_mut(index) else { return Vec::new() };
+        let actions = member.service.handle(now, event);
+        actions.into_iter().map(|action| (index, action)).collect()
+    }
+
+    fn go_on_stopping(&mut self, now: Instant) -> Vec<Step> {
+        if !self.stopping {
+            return Vec::new();
+        }
+        let mut steps = Vec::new();
+        for index in 0..self.members.len() {
+            if self.members[index].service.is_waiting() {
+                steps.extend(self.pass(now, index, Event::Stop));
+            }
+        }
+        let last = self.members.iter().rposition(|member| !member.service.is_ended());
+        if let Some(index) = last.filter(|&index| !self.members[index].service.is_stopping()) {
+            steps.extend(self.pass(now, index, Event::Stop));
+        }
+        steps
+    }
+}
