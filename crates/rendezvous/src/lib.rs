@@ -1,1 +1,37 @@
-//! (being written)
+//! The server where camera and browser find each other. It hands offers, answers and candidates
+//! from one to the other, and the player page to people; media never passes through it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`server`] | listening, HTTP connections, shutting down: [`Server`] |
+//! | `endpoints` | the addresses it answers |
+//! | `pages` | the player page and its files |
+//! | `handshake` | from an HTTP request to a WebSocket |
+//! | `connection` | one WebSocket: frames, pings, limits, goodbye |
+//! | `peer` | what a connection has to know about cameras and viewers |
+//! | `rooms` | all rooms; who may come in |
+//! | `room` | one room: its sessions, and which message goes to whom |
+//! | `outbox` | what waits to be written to one connection |
+//! | `gate`, `rate` | how many may be in, and how often they may speak |
+//! | [`config`] | the configuration |
+//!
+//! A message's way: the sender's `connection` reads a frame, parses it, and calls its seat's
+//! `room`, which knows whose session it is and puts it, encoded for the other side, into that
+//! peer's `outbox`; the receiver's `connection` is woken and writes it. Nobody waits for anybody
+//! on the way: a slow reader fills its own outbox, and loses its connection.
+
+pub mod config;
+mod connection;
+mod endpoints;
+mod gate;
+mod handshake;
+mod outbox;
+mod pages;
+mod peer;
+mod rate;
+mod room;
+mod rooms;
+pub mod server;
+
+pub use config::{Config, ConfigError, Limits, Liveness};
+pub use server::{BindError, Server};

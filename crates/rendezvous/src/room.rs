@@ -1,0 +1,407 @@
+//! One room: its camera, its viewers and their sessions, and which message goes to whom.
+//!
+//! No I/O: a message comes in as a call, and goes out into an [`Outbox`]. The lock is held only
+//! to find out who is meant; encoding happens after it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use peercam_protocol::{
+    RoomId,
+    signalling::{
+        ByeReason, Error, ErrorCode, FromCamera, FromViewer, SessionId, ToCamera, ToViewer,
+    },
+    wire::encode,
+};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tracing::{debug, info};
+
+use crate::{outbox::Outbox, peer::Refusal};
+
+/// Tells the viewers of one room apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ViewerId(u64);
+
+/// One room. Exists while somebody is in it.
+#[derive(Debug)]
+pub(crate) struct Room {
+    id: RoomId,
+    /// Most candidates of one side in one session.
+    candidates: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    camera: Option<Camera>,
+    viewers: HashMap<ViewerId, Viewer>,
+    next_viewer: u64,
+}
+
+#[derive(Debug)]
+struct Camera {
+    outbox: Arc<Outbox>,
+    sessions: HashMap<SessionId, Session>,
+    /// Number of the first session on this connection, and of the next one.
+    first: u64,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Session {
+    viewer: ViewerId,
+    candidates_from_camera: u32,
+    candidates_from_viewer: u32,
+}
+
+#[derive(Debug)]
+struct Viewer {
+    outbox: Arc<Outbox>,
+    /// The running session.
+    session: Option<SessionId>,
+    /// Whether there ever was one. If so, what comes for it after its end is merely late.
+    joined: bool,
+}
+
+impl Camera {
+    /// Whether the session was one of this connection's: then a message for it is merely late.
+    fn knew(&self, session: SessionId) -> bool {
+        (self.first..self.next).contains(&session.0)
+    }
+
+    /// Forgets a session; returns the outbox of its viewer.
+    fn end(
+        &mut self,
+        session: SessionId,
+        viewers: &mut HashMap<ViewerId, Viewer>,
+    ) -> Option<Arc<Outbox>> {
+        let viewer = viewers.get_mut(&self.sessions.remove(&session)?.viewer)?;
+        viewer.session = None;
+        Some(viewer.outbox.clone())
+    }
+}
+
+/// What the caller does after the lock is let go.
+type Mail<M> = Option<(Arc<Outbox>, M)>;
+
+impl Room {
+    pub(crate) fn new(id: RoomId, candidates: u32) -> Self {
+        Self { id, candidates, state: Mutex::default() }
+    }
+
+    pub(crate) fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        self.lock().camera.is_some()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.camera.is_none() && state.viewers.is_empty()
+    }
+
+    /// The camera moves in, and the viewers who wait are told. Sessions are numbered from
+    /// `first_session` on. If there is a camera already, that one is asked whether it is still
+    /// alive, and the new one is refused.
+    pub(crate) fn camera_arrives(
+        &self,
+        outbox: Arc<Outbox>,
+        first_session: u64,
+    ) -> Result<(), Error> {
+        let mut state = self.lock();
+        if let Some(camera) = &state.camera {
+            camera.outbox.probe();
+            info!(room = %self.id, "a second camera was refused");
+            return Err(Error::new(
+                ErrorCode::RoomTaken,
+                format!(
+                    "another camera is in the room {:?}: give this one a room of its own, or stop \
+                     the other one and try again",
+                    self.id.as_str()
+                ),
+            ));
+        }
+        state.camera = Some(Camera {
+            outbox,
+            sessions: HashMap::new(),
+            first: first_session,
+            next: first_session,
+        });
+        info!(room = %self.id, waiting = state.viewers.len(), "a camera is here");
+        state.tell_viewers(true);
+        Ok(())
+    }
+
+    /// The camera is gone: its sessions are forgotten, their media goes on without us.
+    pub(crate) fn camera_leaves(&self) {
+        let mut state = self.lock();
+        let Some(camera) = state.camera.take() else { return };
+        for viewer in state.viewers.values_mut() {
+            viewer.session = None;
+        }
+        info!(room = %self.id, sessions = camera.sessions.len(), "the camera left");
+        state.tell_viewers(false);
+    }
+
+    /// A viewer comes in, unless there are `limit` of them. Returns whether a camera is here.
+    pub(crate) fn viewer_arrives(
+        &self,
+        outbox: Arc<Outbox>,
+        limit: usize,
+    ) -> Result<(ViewerId, bool), Error> {
+        let mut state = self.lock();
+        if state.viewers.len() >= limit {
+            info!(room = %self.id, limit, "a viewer was refused: the room is full");
+            return Err(Error::new(
+                ErrorCode::Full,
+                format!(
+                    "{limit} viewers are in the room {:?}, its limit: try again later",
+                    self.id.as_str()
+                ),
+            ));
+        }
+        let id = ViewerId(state.next_viewer);
+        state.next_viewer += 1;
+        state.viewers.insert(id, Viewer { outbox, session: None, joined: false });
+        info!(room = %self.id, viewers = state.viewers.len(), "a viewer is here");
+        Ok((id, state.camera.is_some()))
+    }
+
+    /// A viewer is gone; the camera hears of it if they had a session.
+    pub(crate) fn viewer_leaves(&self, id: ViewerId) {
+        let mut state = self.lock();
+        let Some(viewer) = state.viewers.remove(&id) else { return };
+        info!(room = %self.id, viewers = state.viewers.len(), "a viewer left");
+        let Some((session, camera)) = viewer.session.zip(state.camera.as_mut()) else { return };
+        camera.sessions.remove(&session);
+        let outbox = camera.outbox.clone();
+        drop(state);
+        send(&outbox, &ToCamera::Bye { session, reason: ByeReason::ViewerLeft });
+    }
+
+    /// Everybody is told that it is over. Cameras first: otherwise one would hear of viewers
+    /// leaving, and end streams that can go on without a server.
+    pub(crate) fn close(&self, error: &Error) {
+        let state = self.lock();
+        if let Some(camera) = &state.camera {
+            camera.outbox.close(error.clone());
+        }
+        for viewer in state.viewers.values() {
+            viewer.outbox.close(error.clone());
+        }
+    }
+
+    /// A message of the room's camera.
+    pub(crate) fn camera_says(&self, message: FromCamera) -> Result<(), Refusal> {
+        match message {
+            FromCamera::Answer { session, sdp } => {
+                if let Some(viewer) = self.viewer_of(session)? {
+                    send(&viewer, &ToViewer::Answer { sdp });
+                }
+            }
+            FromCamera::Candidate { session, candidate } => {
+                match self.count_camera_candidate(session)? {
+                    Some((viewer, Ok(()))) => send(&viewer, &ToViewer::Candidate { candidate }),
+                    Some((viewer, Err(error))) => {
+                        send(&viewer, &ToViewer::Error { error: error.clone() });
+                        return Err(Refusal { session: Some(session), error, last: false });
+                    }
+                    None => {}
+                }
+            }
+            FromCamera::Bye { session, reason } => {
+                if let Some(viewer) = self.end(session)? {
+                    info!(room = %self.id, %session, ?reason, "the camera ended a session");
+                    send(&viewer, &ToViewer::Bye { reason });
+                }
+            }
+            FromCamera::Error { session: Some(session), error } => {
+                if let Some(viewer) = self.end(session)? {
+                    info!(room = %self.id, %session, code = ?error.code, "a session failed");
+                    send(&viewer, &ToViewer::Error { error });
+                }
+            }
+            FromCamera::Error { session: None, error } => {
+                info!(room = %self.id, code = ?error.code, "the camera reports an error");
+            }
+        }
+        Ok(())
+    }
+
+    /// A message of one of the room's viewers.
+    pub(crate) fn viewer_says(&self, id: ViewerId, message: FromViewer) -> Result<(), Refusal> {
+        let mail = match message {
+            FromViewer::Join { transport, offer } => {
+                let (camera, session) = self.begin(id)?;
+                info!(room = %self.id, %session, %transport, "a session begins");
+                Some((camera, ToCamera::Join { session, transport, offer }))
+            }
+            FromViewer::Candidate { candidate } => self
+                .count_viewer_candidate(id)?
+                .map(|(camera, session)| (camera, ToCamera::Candidate { session, candidate })),
+            FromViewer::Bye { reason } => self.viewer_ends(id, reason),
+        };
+        if let Some((camera, message)) = mail {
+            send(&camera, &message);
+        }
+        Ok(())
+    }
+
+    /// A new session for a viewer.
+    fn begin(&self, id: ViewerId) -> Result<(Arc<Outbox>, SessionId), Refusal> {
+        let mut state = self.lock();
+        let State { camera, viewers, .. } = &mut *state;
+        let viewer = viewers.get_mut(&id).ok_or_else(gone)?;
+        if viewer.session.is_some() {
+            return Err(out_of_order(
+                None,
+                "a second join while a session is running: say bye first".to_owned(),
+            ));
+        }
+        let Some(camera) = camera else {
+            return Err(Refusal::of(Error::new(
+                ErrorCode::CameraOffline,
+                format!(
+                    "no camera is in the room {:?} now: you will be told when it comes",
+                    self.id.as_str()
+                ),
+            )));
+        };
+        let session = SessionId(camera.next);
+        camera.next += 1;
+        camera.sessions.insert(
+            session,
+            Session { viewer: id, candidates_from_camera: 0, candidates_from_viewer: 0 },
+        );
+        viewer.session = Some(session);
+        viewer.joined = true;
+        Ok((camera.outbox.clone(), session))
+    }
+
+    /// Where the viewer's next candidate goes; nowhere if its session has just ended.
+    fn count_viewer_candidate(&self, id: ViewerId) -> Result<Mail<SessionId>, Refusal> {
+        let mut state = self.lock();
+        let State { camera, viewers, .. } = &mut *state;
+        let viewer = viewers.get(&id).ok_or_else(gone)?;
+        let Some((session, camera)) = viewer.session.zip(camera.as_mut()) else {
+            if viewer.joined {
+                return Ok(None);
+            }
+            return Err(out_of_order(
+                None,
+                "a candidate before the join: send the join first".to_owned(),
+            ));
+        };
+        let Some(entry) = camera.sessions.get_mut(&session) else { return Ok(None) };
+        entry.candidates_from_viewer += 1;
+        if entry.candidates_from_viewer > self.candidates {
+            return Err(Refusal::of(self.too_many_candidates()).and_close());
+        }
+        Ok(Some((camera.outbox.clone(), session)))
+    }
+
+    /// Where the camera's next candidate goes. With one too many the session is over, and both
+    /// sides get the error.
+    fn count_camera_candidate(
+        &self,
+        session: SessionId,
+    ) -> Result<Mail<Result<(), Error>>, Refusal> {
+        let mut state = self.lock();
+        let State { camera, viewers, .. } = &mut *state;
+        let Some(camera) = camera else { return Ok(None) };
+        let Some(entry) = camera.sessions.get_mut(&session) else {
+            return late_or_wrong(camera, session);
+        };
+        entry.candidates_from_camera += 1;
+        if entry.candidates_from_camera > self.candidates {
+            let error = self.too_many_candidates();
+            return Ok(camera.end(session, viewers).map(|viewer| (viewer, Err(error))));
+        }
+        Ok(viewers.get(&entry.viewer).map(|viewer| (viewer.outbox.clone(), Ok(()))))
+    }
+
+    /// Whose session it is; nobody's if it has just ended.
+    fn viewer_of(&self, session: SessionId) -> Result<Option<Arc<Outbox>>, Refusal> {
+        let state = self.lock();
+        let Some(camera) = &state.camera else { return Ok(None) };
+        match camera.sessions.get(&session) {
+            Some(entry) => Ok(state.viewers.get(&entry.viewer).map(|viewer| viewer.outbox.clone())),
+            None => late_or_wrong(camera, session),
+        }
+    }
+
+    /// The camera ends a session; whose it was.
+    fn end(&self, session: SessionId) -> Result<Option<Arc<Outbox>>, Refusal> {
+        let mut state = self.lock();
+        let State { camera, viewers, .. } = &mut *state;
+        let Some(camera) = camera else { return Ok(None) };
+        match camera.end(session, viewers) {
+            Some(viewer) => Ok(Some(viewer)),
+            None => late_or_wrong(camera, session),
+        }
+    }
+
+    /// A viewer ends its session, if it has one.
+    fn viewer_ends(&self, id: ViewerId, reason: ByeReason) -> Mail<ToCamera> {
+        let mut state = self.lock();
+        let State { camera, viewers, .. } = &mut *state;
+        let session = viewers.get(&id)?.session?;
+        let camera = camera.as_mut()?;
+        camera.end(session, viewers);
+        info!(room = %self.id, %session, ?reason, "a viewer ended its session");
+        Some((camera.outbox.clone(), ToCamera::Bye { session, reason }))
+    }
+
+    fn too_many_candidates(&self) -> Error {
+        Error::new(
+            ErrorCode::Full,
+            format!("more than {} candidates in one session: the limit", self.candidates),
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tell_viewers(&self, online: bool) {
+        if self.viewers.is_empty() {
+            return;
+        }
+        let text = Utf8Bytes::from(encode(&ToViewer::Camera { online }));
+        for viewer in self.viewers.values() {
+            viewer.outbox.push(text.clone());
+        }
+    }
+}
+
+fn send<M: serde::Serialize>(outbox: &Outbox, message: &M) {
+    outbox.push(encode(message).into());
+}
+
+/// A camera's message for a session that is not there: it may have crossed with the viewer's
+/// leaving, which is nobody's fault, or there never was one.
+fn late_or_wrong<T>(camera: &Camera, session: SessionId) -> Result<Option<T>, Refusal> {
+    if camera.knew(session) {
+        debug!(%session, "a message for a session that has ended");
+        return Ok(None);
+    }
+    Err(out_of_order(
+        Some(session),
+        format!("there is no session {session}: use the number that came with the join"),
+    ))
+}
+
+fn out_of_order(session: Option<SessionId>, message: String) -> Refusal {
+    Refusal { session, error: Error::new(ErrorCode::OutOfOrder, message), last: false }
+}
+
+/// A viewer's message after it left; its own connection is the only one that could send it.
+fn gone() -> Refusal {
+    out_of_order(None, "you have left this room".to_owned())
+}
