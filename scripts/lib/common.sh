@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034  # what is unused here is used by those who source it
 # What the scripts beside this folder share; to be sourced by bash.
 #
 #   $root    the workspace
