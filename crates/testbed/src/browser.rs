@@ -1,11 +1,7 @@
 //! Headless Chromium, driven over WebDriver, with the flags of an ordinary viewer: addresses stay
 //! hidden behind mDNS names, and no switch opens a door that a user's browser keeps closed.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::Path, process::Command, time::Duration};
 
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -40,6 +36,12 @@ const SWITCHES: &[&str] = &[
     "--no-first-run",
     "--autoplay-policy=no-user-gesture-required",
 ];
+
+/// The page's own player, in JavaScript.
+const PLAYER: &str = "document.querySelector('peercam-player')";
+
+/// Body of a JavaScript function of `video`.
+pub const READ_CLOCK: &str = include_str!("clock.js");
 
 /// A browser with one page.
 #[derive(Debug)]
@@ -117,18 +119,30 @@ impl Browser {
 
     /// What the page's player says of itself.
     pub async fn stats(&self) -> Result<Stats> {
-        self.evaluate("return document.querySelector('peercam-player').stats").await
+        self.stats_of(PLAYER).await
+    }
+
+    /// The same for a player that the JavaScript expression `player` names.
+    async fn stats_of(&self, player: &str) -> Result<Stats> {
+        self.evaluate(&format!("return {player}.stats")).await
+    }
+
+    /// The time that the camera drew into the frame shown now (see `peercam_media::clock`), in
+    /// milliseconds since the Unix epoch. An error where no clock can be made out.
+    pub async fn picture_time(&self) -> Result<f64> {
+        self.evaluate(&format!(
+            "const video = {PLAYER}.shadowRoot.querySelector('video'); {READ_CLOCK}"
+        ))
+        .await
     }
 
     /// What the page shows to a person, as text.
     pub async fn text(&self) -> Result<String> {
-        // The player's words are in its shadow tree, out of reach of `innerText` of the page.
-        self.evaluate(
-            "const player = document.querySelector('peercam-player'); \
-             return [player, player?.shadowRoot] \
-                .flatMap(root => root ? [...(root.children ?? [])] : []) \
-                .map(element => element.innerText ?? '').join('\\n') + document.body.innerText",
-        )
+        // The player's words are in its shadow tree, out of reach of the page's `innerText`.
+        self.evaluate(&format!(
+            "const shadow = [...({PLAYER}?.shadowRoot?.children ?? [])]; \
+             return [document.body, ...shadow].map(part => part.innerText ?? '').join('\\n')"
+        ))
         .await
     }
 
@@ -165,10 +179,21 @@ impl Browser {
         &self,
         what: &str,
         deadline: Duration,
+        fit: impl FnMut(&Stats) -> bool,
+    ) -> Result<Stats> {
+        self.wait_stats_of(PLAYER, what, deadline, fit).await
+    }
+
+    /// The same for a player that the JavaScript expression `player` names.
+    pub async fn wait_stats_of(
+        &self,
+        player: &str,
+        what: &str,
+        deadline: Duration,
         mut fit: impl FnMut(&Stats) -> bool,
     ) -> Result<Stats> {
         wait::until(what, deadline, async || {
-            let stats = self.stats().await?;
+            let stats = self.stats_of(player).await?;
             Ok(if fit(&stats) { Look::Done(stats) } else { Look::NotYet(format!("{stats:?}")) })
         })
         .await
@@ -192,7 +217,7 @@ impl Browser {
     }
 }
 
-fn capabilities(chromium: &Path, profile: &PathBuf) -> fantoccini::wd::Capabilities {
+fn capabilities(chromium: &Path, profile: &Path) -> fantoccini::wd::Capabilities {
     let mut switches: Vec<_> = SWITCHES.iter().map(|&switch| switch.to_owned()).collect();
     switches.push(format!("--user-data-dir={}", profile.display()));
     switches.push(format!("--window-size={},{}", WINDOW.0, WINDOW.1));

@@ -16,6 +16,8 @@ pub struct Options {
     pub max_viewers: Option<u32>,
     /// Size of the picture in pixels.
     pub size: (u32, u32),
+    /// Milliseconds between two key frames.
+    pub key_frame_interval_ms: Option<u32>,
     /// Frames a second.
     pub framerate: u32,
     /// `RUST_LOG` of the agent.
@@ -30,6 +32,7 @@ impl Options {
             room,
             max_viewers: None,
             size: (640, 360),
+            key_frame_interval_ms: None,
             framerate: 15,
             log: "info,peercam_agent=debug,peercam_media=debug".to_owned(),
         }
@@ -47,6 +50,10 @@ impl Options {
             Some(max) => format!("[viewers]\nmax = {max}\n"),
             None => String::new(),
         };
+        let key_frames = match self.key_frame_interval_ms {
+            Some(ms) => format!("key-frame-interval-ms = {ms}\n"),
+            None => String::new(),
+        };
         format!(
             r#"state-dir = "{state}"
 room = "{room}"
@@ -60,7 +67,7 @@ source = "test"
 width = {width}
 height = {height}
 framerate = {framerate}
-
+{key_frames}
 [audio]
 source = "test"
 "#,
@@ -148,6 +155,11 @@ impl HostCamera {
     /// All that it has logged.
     pub fn output(&self) -> String {
         self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    /// How often it has started its encoders.
+    pub fn encoder_starts(&self) -> usize {
+        self.output().lines().filter(|line| line.contains("encoder")).count()
     }
 
     /// Ends it politely.

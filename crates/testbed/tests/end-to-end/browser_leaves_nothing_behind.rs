@@ -1,5 +1,4 @@
 //! The browser itself: a page is opened, looked at, and nothing of it stays.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fs, time::Duration};
 

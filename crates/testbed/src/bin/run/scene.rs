@@ -1,0 +1,178 @@
+//! A rendezvous and a camera that waits in its room.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use peercam_protocol::{RoomId, ShareLink};
+use peercam_testbed::{
+    Bed, Guest, HostCamera, Rendezvous, camera, guest, net, programs, progress::Progress,
+};
+
+/// Where people look first.
+const PORT: u16 = 8080;
+/// From power on to the room; generous, an emulated board is slow.
+const BOOTS_WITHIN: Duration = Duration::from_secs(180);
+
+/// What the camera is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Board {
+    /// The agent on this machine.
+    Host,
+    /// A folder of `board/`, booted in QEMU.
+    Emulated(String),
+}
+
+impl Board {
+    /// The board called `name`; the error lists those there are.
+    pub fn find(name: &str) -> Result<Self> {
+        if name == "host" {
+            return Ok(Self::Host);
+        }
+        let boards = guest::boards()?;
+        ensure!(
+            boards.iter().any(|board| board == name),
+            "there is no board {name:?} to run: use host, {}",
+            boards.join(", ")
+        );
+        Ok(Self::Emulated(name.to_owned()))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Host => "host",
+            Self::Emulated(name) => name,
+        }
+    }
+}
+
+/// Either kind of camera.
+#[derive(Debug)]
+enum Camera {
+    Host(HostCamera),
+    Guest(Guest),
+}
+
+impl Camera {
+    fn check(&mut self) -> peercam_testbed::Result<()> {
+        match self {
+            Self::Host(camera) => camera.check(),
+            Self::Guest(guest) => guest.check(),
+        }
+    }
+}
+
+/// Everything that `scripts/run` runs.
+#[derive(Debug)]
+pub struct Scene {
+    // Dropped in this order.
+    camera: Camera,
+    rendezvous: Rendezvous,
+    bed: Bed,
+    board: Board,
+    link: ShareLink,
+}
+
+impl Scene {
+    /// Starts everything and waits until the camera hosts its room.
+    pub async fn set(board: Board, listen: Option<SocketAddr>, progress: Progress) -> Result<Self> {
+        let bed = Bed::at(programs::repository().join("out").join(board.name()).join("run"))?;
+        for old in fs::read_dir(bed.path())?.flatten() {
+            let path = old.path();
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.with_context(|| {
+                format!("removing what an earlier run left: {}", path.display())
+            })?;
+        }
+        let address = choose(listen, progress)?;
+        let mut rendezvous = Rendezvous::listen(&bed, address).await?;
+        progress.say(format!("the rendezvous listens on http://{address}"));
+        let room: RoomId = board.name().parse().context("the board's name as a room")?;
+        let link = rendezvous.link(&room)?;
+
+        let mut camera = match &board {
+            Board::Host => {
+                progress.say("starting the camera on this machine");
+                Camera::Host(HostCamera::start(
+                    &bed,
+                    &rendezvous,
+                    camera::Options::full(room.clone()),
+                )?)
+            }
+            Board::Emulated(name) => {
+                progress.say(format!("booting {name} in QEMU"));
+                Camera::Guest(Guest::start(&bed, &rendezvous, name, &room)?)
+            }
+        };
+        let deadline = tokio::time::Instant::now() + BOOTS_WITHIN;
+        while !rendezvous.online(&room).await? {
+            camera.check()?;
+            rendezvous.check()?;
+            if tokio::time::Instant::now() > deadline {
+                bail!(
+                    "after {} s the camera has not come to its room; see the logs in {}",
+                    BOOTS_WITHIN.as_secs(),
+                    bed.path().display()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        progress.say(format!("the camera hosts room {room}"));
+        Ok(Self { camera, rendezvous, bed, board, link })
+    }
+
+    /// Where the logs are.
+    pub fn bed(&self) -> &Bed {
+        &self.bed
+    }
+
+    /// What the camera is.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// The address to watch it at.
+    pub fn link(&self) -> &ShareLink {
+        &self.link
+    }
+
+    /// Returns only when something has ended that should not.
+    pub async fn watch(&mut self) -> Result<()> {
+        loop {
+            self.camera.check()?;
+            self.rendezvous.check()?;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Ends everything, the camera first so that it can say goodbye.
+    pub async fn strike(self) -> Result<()> {
+        match self.camera {
+            Camera::Host(camera) => camera.stop().await?,
+            Camera::Guest(guest) => guest.stop().await?,
+        }
+        Ok(self.rendezvous.stop().await?)
+    }
+}
+
+/// Where the rendezvous listens: what was asked for or nothing; else the usual port, or a free one.
+fn choose(listen: Option<SocketAddr>, progress: Progress) -> Result<SocketAddr> {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+    match listen {
+        Some(asked) if net::is_free(asked) => Ok(asked),
+        Some(asked) => bail!(
+            "cannot listen on {asked}: another program does, or it is not an address of this machine; choose another with --listen"
+        ),
+        None if net::is_free(usual) => Ok(usual),
+        None => {
+            let port = net::free_port()?;
+            progress.say(format!("port {PORT} is taken: the rendezvous uses {port}"));
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        }
+    }
+}

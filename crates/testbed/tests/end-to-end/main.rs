@@ -1,0 +1,19 @@
+//! What a user sees, through the door a user comes in by: real programs, a real browser, real
+//! images. One file a behaviour. Run by `scripts/test`, or by hand with
+//!
+//! ```text
+//! cargo build --workspace --bins && cargo test --workspace --test end-to-end -- --test-threads=1
+//! ```
+//!
+//! Guests need their image: `peercam-firmware build --board qemu-aarch64`. Without it, leave them
+//! out with `--skip guest`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod browser_leaves_nothing_behind;
+mod camera_goes_offline_and_returns;
+mod host_camera_plays;
+mod late_viewer_sees_a_picture_at_once;
+mod rendezvous_restarts;
+mod scene;
+mod ten_viewers_share_one_encode;
+mod viewer_over_the_limit_is_refused;
