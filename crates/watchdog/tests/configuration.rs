@@ -1,0 +1,119 @@
+//! A configuration with a fault in it: one line that names the thing and the way out, exit code 2.
+
+mod common;
+
+use common::{check, run, script};
+use peercam_watchdog::config::Config;
+
+/// The fault is found, and its one line holds all `parts`.
+fn refused(config: &str, parts: &[&str]) {
+    let (code, said) = check(config);
+    assert_eq!(code, Some(2), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+}
+
+#[test]
+fn the_installed_configuration_is_valid() {
+    let file =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../rootfs-overlay/etc/peercam/watchdog.toml");
+    let config = Config::read(file.as_ref()).unwrap();
+    let agent = &config.services[0];
+    assert_eq!((agent.name.as_str(), agent.user.as_deref()), ("agent", Some("peercam")));
+    assert!(agent.critical);
+    let hardware = config.hardware.unwrap();
+    assert!(agent.policy.stable_after < hardware.timeout, "or it can't recover in time");
+    // Every default that the comments name is what a file without the key gets.
+    let bare = Config::parse("[[service]]\nname = \"a\"\ncommand = [\"/a\"]", "bare").unwrap();
+    let bare = &bare.services[0];
+    let (said, real) = (&agent.policy, &bare.policy);
+    assert_eq!(said.restart_delay, real.restart_delay);
+    assert_eq!(said.restart_delay_max, real.restart_delay_max);
+    assert_eq!(said.stop_timeout, real.stop_timeout);
+    assert_eq!(said.stable_after, real.stable_after);
+    assert_eq!(said.broken_after, real.broken_after);
+    assert_eq!(said.broken_failures, real.broken_failures);
+    assert_eq!(said.restart, real.restart);
+    assert_eq!(agent.working_directory, bare.working_directory);
+}
+
+#[test]
+fn a_good_configuration_is_called_so() {
+    let (code, said) = check(&script("agent", "true"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("watchdog.toml: good on this machine"));
+}
+
+#[test]
+fn a_typo_is_named_with_its_line() {
+    let config = script("agent", "true") + "hartbeat = \"10s\"\n";
+    refused(&config, &["watchdog.toml:6: ", "unknown field `hartbeat`", "`heartbeat`"]);
+    refused("[hardwear]\n", &[":1: ", "`hardwear`", "`hardware`"]);
+}
+
+#[test]
+fn a_wrong_type_is_named_with_its_line() {
+    let config = script("agent", "true") + "critical = \"yes\"\n";
+    refused(&config, &[":6: ", "\"yes\"", "expected a boolean"]);
+    refused("[[service]]\nname = 7\n", &[":2: ", "`7`", "expected a string"]);
+    refused("[[service]\n", &["watchdog.toml:1: "]);
+}
+
+#[test]
+fn a_duration_without_sense_is_named() {
+    for bad in ["10", "s", "-1s", "0s", "1.5s", "25h", "99999999999999999999s", "10 s", "١s"] {
+        let config = script("agent", "true") + &format!("heartbeat = {bad:?}\n");
+        refused(&config, &[":6: ", "is no duration: write 500ms, 15s, 2m or 1h"]);
+    }
+}
+
+#[test]
+fn a_missing_program_is_named() {
+    let config = common::service("agent", &["/usr/bin/no-such-agent"]);
+    refused(&config, &["service \"agent\": /usr/bin/no-such-agent: No such file"]);
+    let config = common::service("agent", &["/etc/passwd"]);
+    refused(&config, &["/etc/passwd: not an executable file"]);
+}
+
+#[test]
+fn an_unknown_user_or_group_is_named() {
+    let config = script("agent", "true") + "user = \"no-such-user\"\n";
+    refused(&config, &["service \"agent\"", "no user \"no-such-user\""]);
+    let config = script("agent", "true") + "user = \"root\"\ngroups = [\"no-such-group\"]\n";
+    refused(&config, &["service \"agent\"", "no group \"no-such-group\""]);
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_named() {
+    let agent = || script("agent", "true");
+    refused("", &["[[service]]: there is none"]);
+    refused(&(agent() + &agent()), &["service \"agent\"", "twice"]);
+    refused(&script("Agent 1", "true"), &["a-z, 0-9 and '-'"]);
+    refused(&common::service("agent", &[]), &["command is empty"]);
+    refused(&common::service("agent", &["sh"]), &["\"sh\"", "absolute path"]);
+    refused(&(agent() + "groups = [\"video\"]"), &["groups without user"]);
+    refused(&(agent() + "restart-delay-max = \"1ms\""), &["50ms is longer than restart-delay-max"]);
+    refused(&(agent() + "ready-timeout = \"60s\""), &["60s is not below broken-after 60s"]);
+    refused(&(agent() + "broken-failures = 0"), &["broken-failures 0"]);
+    refused(&(agent() + "working-directory = \"data\""), &["working-directory", "absolute"]);
+    refused(&(agent() + "environment = { NOTIFY_SOCKET = \"/x\" }"), &["NOTIFY_SOCKET"]);
+    refused(&(agent() + "environment = { \"A=B\" = \"\" }"), &["\"A=B\""]);
+    let hardware = |text: &str| format!("[hardware]\n{text}\n{}", agent());
+    refused(&hardware("timeout = \"1500ms\""), &["[hardware]", "1.5s", "whole seconds"]);
+    refused(&hardware("device = \"watchdog\""), &["[hardware]", "\"watchdog\"", "absolute"]);
+}
+
+#[test]
+fn a_missing_file_or_argument_is_named() {
+    let (code, said) = run(&["--config", "/nonexistent.toml"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("/nonexistent.toml: No such file"), "{said}");
+    for arguments in [&[][..], &["--config"], &["--confg=x"], &["status"]] {
+        let (code, said) = run(arguments);
+        assert_eq!(code, Some(2));
+        assert!(said.contains("see peercam-watchdog --help"), "{said}");
+    }
+    assert_eq!(run(&["--help"]).0, Some(0));
+}

@@ -1,0 +1,79 @@
+//! Only a service's own processes are heard, and nobody's messages disturb the rest.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::os::{
+    linux::net::SocketAddrExt,
+    unix::net::{SocketAddr, UnixDatagram},
+};
+
+use common::{Hardware, Watchdog, example, example_service, script};
+
+/// The socket that the service was told of, from its first line.
+fn socket_of(line: &str) -> SocketAddr {
+    let name = line.split('"').nth(1).unwrap().strip_prefix('@').unwrap();
+    SocketAddr::from_abstract_name(name).unwrap()
+}
+
+#[test]
+fn a_message_of_another_process_is_ignored_and_said() {
+    let config = example_service("agent", &["hang"]).replace("\"30s\"", "\"2s\"");
+    let mut watchdog = Watchdog::start(&config);
+    let socket = socket_of(&watchdog.line("told of"));
+    UnixDatagram::unbound().unwrap().send_to_addr(b"READY=1", &socket).unwrap();
+    let own = std::process::id();
+    watchdog
+        .line(&format!("ignored a notify message from process {own}, which belongs to no service"));
+    watchdog.line("agent: not ready within 2s");
+    watchdog.stop();
+}
+
+#[test]
+fn one_service_cannot_speak_for_another() {
+    let hung = example_service("hung", &["hang"]).replace("\"30s\"", "\"2s\"");
+    let mut watchdog = Watchdog::start(&(hung + &example_service("chatty", &["ready", "beat"])));
+    watchdog.line("chatty: up");
+    watchdog.line("hung: not ready within 2s");
+    watchdog.stop();
+}
+
+#[test]
+fn a_child_of_a_service_may_speak_for_it() {
+    let command = format!("{} ready beat & wait", example());
+    let config = script("shell", &command) + "ready-timeout = \"30s\"\nheartbeat = \"2s\"\n";
+    let mut watchdog = Watchdog::start(&config);
+    watchdog.line("shell: up after");
+    watchdog.stop();
+}
+
+#[test]
+fn a_flood_of_nonsense_costs_one_log_line_and_no_heartbeat_or_feed() {
+    let hardware = Hardware::new();
+    let config = hardware.config() + &example_service("agent", &["ready", "beats=8", "exit=7"]);
+    let mut watchdog = Watchdog::start(&config);
+    let socket = socket_of(&watchdog.line("told of"));
+    watchdog.line("agent: up");
+    let flood = std::thread::spawn(move || {
+        let sender = UnixDatagram::unbound().unwrap();
+        let nonsense: [&[u8]; 4] = [b"", b"WATCHDOG=1\0", &[b'A'; 100_000], &[0xff; 4096]];
+        // Until the watchdog ends, and its socket with it.
+        for message in nonsense.into_iter().cycle() {
+            match sender.send_to_addr(message, &socket) {
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return,
+                _ => {}
+            }
+        }
+    });
+    watchdog.line("ignored");
+    hardware.drain();
+    for _ in 0..5 {
+        assert_eq!(hardware.next(), 0);
+    }
+    watchdog.line("agent: exited with code 7");
+    assert!(!watchdog.said("no heartbeat"), "heartbeats got through");
+    assert!(watchdog.times_said("ignored") <= 2);
+    watchdog.stop();
+    flood.join().unwrap();
+}

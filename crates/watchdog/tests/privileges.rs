@@ -1,0 +1,41 @@
+//! A service has the rights of its user, and can gain no others.
+
+mod common;
+
+use common::{Watchdog, script};
+
+const SELF: &str = "id -nu; echo groups $(id -nG); grep -E 'NoNewPrivs|SigBlk' /proc/self/status; \
+                    env; echo in $(pwd) reads $(readlink /proc/self/fd/0); echo end; sleep 3600";
+
+#[test]
+fn a_service_runs_as_its_user_with_its_groups() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not tested: only root can start a service as another user");
+        return;
+    }
+    let config = script("agent", SELF) + "user = \"nobody\"\ngroups = [\"video\", \"audio\"]\n";
+    let mut watchdog = Watchdog::start(&config);
+    watchdog.line("nobody");
+    let groups = watchdog.line("groups ");
+    let mut groups: Vec<&str> = groups.split(' ').skip(1).collect();
+    groups.sort_unstable();
+    assert_eq!(groups, ["audio", "nogroup", "video"], "and none of root's");
+    watchdog.line("end");
+    assert!(watchdog.said("USER=nobody") && watchdog.said("HOME=/"));
+    watchdog.stop();
+}
+
+#[test]
+fn a_service_gains_no_rights_and_inherits_nothing_but_what_it_is_given() {
+    let config =
+        script("agent", SELF) + "environment = { COLOUR = \"blue\" }\nheartbeat = \"4s\"\n";
+    let mut watchdog = Watchdog::start(&config);
+    watchdog.line("SigBlk:\t0000000000000000");
+    watchdog.line("NoNewPrivs:\t1");
+    watchdog.line("end");
+    for line in ["COLOUR=blue", "WATCHDOG_USEC=4000000", "in / reads /dev/null"] {
+        assert!(watchdog.said(line), "{line}");
+    }
+    assert!(!watchdog.said("CARGO"), "the environment of the watchdog stays with it");
+    watchdog.stop();
+}
