@@ -80,7 +80,7 @@ function roomError(typed) {
   if (room === '') return 'Enter the name of a room.';
   if (room.length > 64) return `A room’s name has at most 64 characters, this one has ${room.length}.`;
   const odd = /[^a-z0-9_.-]/.exec(room);
-  if (odd) return `“${odd[0]}” can’t be in a room’s name: use letters, digits, “-”, “_” and “.”.`;
+  if (odd) return `${odd[0] === ' ' ? 'A space' : `“${odd[0]}”`} can’t be in a room’s name: use letters, digits, “-”, “_” and “.”.`;
   if (!/^[a-z0-9]/.test(room)) return 'A room’s name begins with a letter or a digit.';
   return null;
 }

@@ -142,6 +142,12 @@ export function text(language, name, values = {}) {
   return words.replace(/\{(\w+)\}/g, (_, key) => String(values[key] ?? ''));
 }
 
+/** What another program says, as a person writes it. @param {string} words */
+function sentence(words) {
+  const begun = words.charAt(0).toUpperCase() + words.slice(1);
+  return begun === '' || /[.!?…]$/.test(begun) ? begun : `${begun}.`;
+}
+
 // ----------------------------------------------------------------------------------- Arithmetic
 
 /** Waiting times that double from `first` to `max` ms, with jitter, so that a crowd of viewers doesn't return at once. */
@@ -775,12 +781,13 @@ class Session {
   /** Candidates of ours that wait for the join, of the camera's that wait for its answer. */
   #ours = /** @type {RTCIceCandidateInit[]} */ ([]);
   #theirs = /** @type {RTCIceCandidateInit[]} */ ([]);
-  #sent = false;
   #askedKeyFrame = 0;
   #seen = { frames: 0, received: 0 };
 
   /** When the join was sent (all times: `performance.now()`). @type {number|null} */
   joinedAt = null;
+  /** The server has the join. */
+  sent = false;
   /** The camera's answer is set. */
   answered = false;
   /** @type {number|null} */
@@ -790,8 +797,8 @@ class Session {
   /** When a new frame last came, and when the camera was last heard on the control channel. */
   framesAt = 0;
   heardAt = 0;
-  /** The camera left the server and came back while this session played. */
-  cameraReturned = false;
+  /** When the camera left the server and came back while this session played. @type {number|null} */
+  cameraReturnedAt = null;
   /** @type {{live: boolean, message: string}} */
   source = { live: true, message: '' };
   /** @type {StreamInfo|null} */
@@ -852,7 +859,7 @@ class Session {
       }
       const set = this.#connection.setLocalDescription(offer);
       this.events.send({ type: 'join', transport: this.transport, offer: offer.sdp });
-      this.#sent = true;
+      this.sent = true;
       await set;
       for (const candidate of this.#ours.splice(0)) this.#trickle(candidate);
     } catch (error) {
@@ -864,7 +871,7 @@ class Session {
 
   /** @param {string} sdp */
   async answer(sdp) {
-    if (this.answered || !this.#sent) return;
+    if (this.answered || !this.sent) return;
     this.answered = true;
     try {
       await this.#connection.setRemoteDescription({ type: 'answer', sdp });
@@ -890,16 +897,13 @@ class Session {
     });
   }
 
-  /** Nobody is told; see {@link Session.leave}. */
+  /** Ends it, and tells the camera on the shortest way. */
   close() {
     this.#closing.abort();
     this.#playback.close();
-    this.#connection.close();
-  }
-
-  /** Tells the camera on the shortest way that the viewer goes. */
-  leave() {
     this.#request({ type: 'bye' });
+    // Closed at once, the connection would take the message with it.
+    setTimeout(() => this.#connection.close(), this.#control.readyState === 'open' ? 200 : 0);
   }
 
   /** Several times a second: live edge, and what a lost picture asks for. @param {number} now */
@@ -954,7 +958,7 @@ class Session {
   #trickle(candidate) {
     if (!candidate) return;
     const init = candidate instanceof RTCIceCandidate ? candidate.toJSON() : candidate;
-    if (!this.#sent) this.#ours.push(init);
+    if (!this.sent) this.#ours.push(init);
     else this.events.send({ type: 'candidate', candidate: init });
   }
 
@@ -1009,7 +1013,7 @@ class Session {
         this.latency.reference = { media: message.media, captureMs: message.capture_ms };
         break;
       case 'source':
-        this.source = { live: Boolean(message.live), message: String(message.message ?? '') };
+        this.source = { live: Boolean(message.live), message: sentence(String(message.message ?? '')) };
         break;
       case 'bye':
         this.events.bye(message.reason);
@@ -1056,6 +1060,7 @@ export function selectedPath(report) {
  * @property {(situation: Situation) => void} situation something else is the case
  * @property {() => void} play a session's picture may be there: have the video play it
  * @property {() => void} hold the picture goes: keep the last frame in sight
+ * @property {() => void} figures there are new ones
  */
 
 /**
@@ -1180,7 +1185,7 @@ class Watch {
     this.#online = online;
     const session = this.#session;
     if (session?.joinedAt != null) {
-      if (online && before !== true) session.cameraReturned = true;
+      if (online && before !== true) session.cameraReturnedAt = performance.now();
       // Without its camera the server has forgotten a session that is not up yet.
       if (!online && session.connectedAt === null) this.#dropSession();
     }
@@ -1195,19 +1200,21 @@ class Watch {
     this.#reconcile();
   }
 
-  /** @param {string} reason */
-  #bye(reason) {
+  /**
+   * @param {string} reason
+   * @param {string} [answer] for the server, where the camera said it past the server
+   */
+  #bye(reason, answer) {
     if (this.#session?.joinedAt == null) return;
     if (reason === 'camera-left' && this.#session.connectedAt !== null) return;
-    this.#dropSession();
+    this.#dropSession(answer);
     if (reason === 'camera-stopping') {
-      // The server will say so too; until then don't run after a camera that is leaving.
+      // The server will say so too. Should the camera stay after all: join it again.
       this.#online = false;
-      this.#wait(3000, () => {
-        this.#online ??= true;
-        if (this.#signalling.ready) this.#online = true;
-      });
       this.#reconcile();
+      this.#wait(3000, () => {
+        this.#online = this.#signalling.ready || null;
+      });
     } else {
       this.#again('reconnecting');
     }
@@ -1215,7 +1222,7 @@ class Watch {
 
   /** @param {PeerError} error */
   #refused({ code, message }) {
-    const detail = String(message ?? '');
+    const detail = sentence(String(message ?? ''));
     switch (code) {
       case 'bad-message':
       case 'unknown-type':
@@ -1252,14 +1259,17 @@ class Watch {
     }
   }
 
-  /** @param {string} detail */
-  #noCommonFormat(detail) {
+  /**
+   * @param {string} detail
+   * @param {string} [reason] for the server, where it doesn't know of the end
+   */
+  #noCommonFormat(detail, reason) {
     if (this.wish !== 'auto' || this.transport !== 'rtp') {
       this.#giveUp('badOffer', detail);
       return;
     }
     this.transport = 'fmp4';
-    this.#dropSession();
+    this.#dropSession(reason);
     this.#reconcile();
   }
 
@@ -1269,7 +1279,7 @@ class Watch {
    */
   #failed(name, values = {}) {
     if (name === 'noMse') this.#giveUp('noMse', text('en', 'noMseDetail', values), 'noMseDetail', values);
-    else if (name === 'badOffer') this.#noCommonFormat('');
+    else if (name === 'badOffer') this.#noCommonFormat('', 'connection-lost');
     else this.#again(name);
   }
 
@@ -1306,7 +1316,7 @@ class Watch {
 
   #join() {
     const session = (this.#session ??= this.#newSession());
-    if (this.#sessions > 0) this.#since = performance.now();
+    if (this.#sessions > 0 || this.situation.state === 'offline') this.#since = performance.now();
     this.#sessions += 1;
     const { state } = this.situation;
     // Where it was refused it says so until it gets in: no flicker every few seconds.
@@ -1321,22 +1331,19 @@ class Watch {
       connected: () => this.#connected(),
       firstFrame: () => this.#firstFrame(),
       failed: (name, values) => this.#failed(name, values),
-      bye: (reason) => this.#bye(reason),
+      bye: (reason) => this.#bye(reason, 'connection-lost'),
       refused: (error) => this.#refused(error),
     });
     return session;
   }
 
-  /** Ends the session, if there is one; with a reason the camera is told. @param {string} [reason] */
+  /** Ends the session, if there is one. @param {string} [reason] for the server, where it doesn't know of the end */
   #dropSession(reason) {
     const session = this.#session;
     if (session === null) return;
     this.#session = null;
     if (session.firstFrameAt !== null) this.events.hold();
-    if (session.joinedAt !== null && reason) {
-      session.leave();
-      this.#signalling.send({ type: 'bye', reason });
-    }
+    if (session.sent && reason) this.#signalling.send({ type: 'bye', reason });
     this.#past.frames += session.counters.frames;
     this.#past.audio += session.counters.audio;
     session.close();
@@ -1414,10 +1421,13 @@ class Watch {
     }
     const frozen = now - session.framesAt;
     const silent = now - session.heardAt;
-    const restarted = session.cameraReturned && this.#online === true && frozen > PATIENCE.stalledAfterRestart;
+    // Came back to the server, and not a sign of it on this connection since: another process.
+    const { cameraReturnedAt } = session;
+    const restarted = cameraReturnedAt !== null && Math.max(session.framesAt, session.heardAt) < cameraReturnedAt + 500 &&
+      this.#online === true && frozen > PATIENCE.stalledAfterRestart;
     const dead = frozen > PATIENCE.dead && silent > PATIENCE.dead;
     const hopeless = frozen > PATIENCE.hopeless && session.source.live;
-    if ((restarted && session.source.live) || dead || hopeless) {
+    if (restarted || dead || hopeless) {
       this.#again('reconnecting');
       if (this.#online === false) this.#notBefore = 0;
       this.#reconcile();
@@ -1446,6 +1456,7 @@ class Watch {
     }
     this.#latency = session.latency.summary();
     this.#info = session.info ?? this.#info;
+    this.events.figures();
   }
 
   /** @param {Situation} next */
@@ -1493,14 +1504,14 @@ video, canvas { object-fit: contain; transition: filter .4s, opacity .4s }
 .card p { margin: 0; max-width: 30em; text-wrap: balance; text-shadow: 0 1px 10px rgb(0 0 0 / .6); overflow-wrap: anywhere }
 .title { font-size: 18px; font-weight: 600; letter-spacing: -.01em }
 .detail { color: #b4bcc6; font-size: 14px; min-height: 1.4em }
-.badge { position: relative; width: 76px; height: 76px; margin-bottom: 12px; border-radius: 50%; display: grid; place-items: center;
+.badge { position: relative; width: 76px; height: 76px; margin-bottom: 20px; border-radius: 50%; display: grid; place-items: center;
   background: var(--glass); border: 1px solid var(--line); color: #dfe4ea; backdrop-filter: blur(10px) }
 .badge svg { width: 32px; height: 32px }
 .badge::before, .badge::after { content: ""; position: absolute; inset: -1px; border-radius: 50%; border: 1.5px solid var(--accent); opacity: 0 }
 .busy .badge { color: var(--accent) }
 .busy .badge::before, .busy .badge::after { animation: ripple 2.4s cubic-bezier(.2, .6, .35, 1) infinite }
 .busy .badge::after { animation-delay: 1.2s }
-@keyframes ripple { from { transform: scale(1); opacity: .75 } to { transform: scale(1.75); opacity: 0 } }
+@keyframes ripple { from { transform: scale(1); opacity: .75 } to { transform: scale(1.65); opacity: 0 } }
 .wait .badge { animation: breathe 3.6s ease-in-out infinite }
 @keyframes breathe { 50% { opacity: .55 } }
 
@@ -1509,7 +1520,7 @@ button { font: inherit; color: inherit; border: 0; background: none; padding: 0;
 button:focus-visible, input:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
 svg { width: 24px; height: 24px; fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round; stroke-linejoin: round; display: block }
 svg.solid { fill: currentColor }
-.start { width: 84px; height: 84px; border-radius: 50%; background: var(--accent); color: #06231b; margin-bottom: 12px;
+.start { width: 84px; height: 84px; border-radius: 50%; background: var(--accent); color: #06231b; margin-bottom: 16px;
   box-shadow: 0 10px 40px rgb(0 0 0 / .45); transition: transform .15s, filter .15s }
 .start svg { width: 38px; height: 38px }
 .start:hover { filter: brightness(1.08); transform: scale(1.04) }
@@ -1534,7 +1545,7 @@ svg.solid { fill: currentColor }
 .path { flex: 1; min-width: 0; padding: 0 8px; font-size: 13px; color: #d5dae0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
   text-align: end; text-shadow: 0 1px 4px rgb(0 0 0 / .8); pointer-events: none }
 input { width: 84px; height: 44px; margin: 0 4px; accent-color: #f3f5f7; background: none; cursor: pointer }
-@media (hover: none), (max-width: 519px) { input { display: none } }
+@media (pointer: coarse), (max-width: 519px) { input { display: none } }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
 @media (prefers-reduced-motion: reduce) { *, ::before, ::after { animation: none !important; transition: none !important } .busy .badge::before { opacity: .7; transform: scale(1.2) } }
 @media (prefers-contrast: more) { :host { --glass: #000; --line: #fff } .detail, .path { color: #fff } }
@@ -1598,8 +1609,9 @@ export class PeercamPlayer extends Base {
   #situation = { state: 'idle', title: 'idle' };
   /** The browser wants a click before it plays. */
   #blocked = false;
-  /** Whoever stopped it wants it stopped, also after the tab comes back. */
   #quietTimer = 0;
+  /** Keeps the screen on while there is a picture. @type {WakeLockSentinel|null} */
+  #wakeLock = null;
   #ui;
 
   constructor() {
@@ -1626,6 +1638,7 @@ export class PeercamPlayer extends Base {
       situation: (situation) => this.#change(situation),
       play: () => this.#play(),
       hold: () => this.#hold(),
+      figures: () => this.#drawLatency(),
     });
   }
 
@@ -1690,12 +1703,15 @@ export class PeercamPlayer extends Base {
   connectedCallback() {
     if (!this.hasAttribute('tabindex')) this.tabIndex = 0;
     this.setAttribute('role', 'region');
+    // A lock is lost with the tab's visibility.
+    document.addEventListener('visibilitychange', this.#onVisibility);
     this.#draw();
     // Not before the page's own script had its say: it may set attributes.
     if (this.hasAttribute('autoplay')) queueMicrotask(() => this.isConnected && this.start());
   }
 
   disconnectedCallback() {
+    document.removeEventListener('visibilitychange', this.#onVisibility);
     this.stop();
   }
 
@@ -1713,6 +1729,8 @@ export class PeercamPlayer extends Base {
       this.start();
     }
   }
+
+  #onVisibility = () => this.#keepScreenOn();
 
   // Where to, and how.
 
@@ -1774,6 +1792,17 @@ export class PeercamPlayer extends Base {
     still.height = video.videoHeight;
     still.getContext('2d')?.drawImage(video, 0, 0);
     still.hidden = false;
+  }
+
+  async #keepScreenOn() {
+    const wanted = this.#situation.state === 'playing' && !document.hidden;
+    if (wanted === (this.#wakeLock?.released === false)) return;
+    try {
+      if (wanted) this.#wakeLock = await navigator.wakeLock?.request('screen');
+      else await this.#wakeLock?.release();
+    } catch {
+      // The battery is low, or the page may not: the picture plays all the same.
+    }
   }
 
   #toggle() {
@@ -1873,7 +1902,10 @@ export class PeercamPlayer extends Base {
     this.#situation = situation;
     const { state } = situation;
     if (state === 'playing') this.#ui.still.hidden = true;
-    if (before !== state) this.#awake();
+    if (before !== state) {
+      this.#awake();
+      this.#keepScreenOn();
+    }
     this.#draw();
     this.dispatchEvent(new CustomEvent('statechange', { detail: { state, message: this.#message() } }));
   }
