@@ -1,39 +1,106 @@
 //! The camera: its pipeline runs while somebody watches.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
+use gstreamer as gst;
 use tokio::sync::watch;
 
 use crate::{
-    config::Config,
+    config::{Config, Settings},
     error::Error,
     hub::{Hub, Subscription},
-    status::Status,
+    lifecycle::{Action, Lifecycle, Observation, Phase},
+    pipeline::{
+        self, Run, encoder,
+        sink::{Outlet, Pulse},
+        time::MediaClock,
+    },
+    signal::Signal,
+    status::{State, Status, StreamInfo},
     unit::{Chunk, Frame},
 };
 
+/// At most one key frame on request in this time: twenty viewers who arrive together, or lose the
+/// same packet, need one between them.
+const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the number of encoded frames is brought up to date.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The one encode. Opens its devices with the first subscriber and closes them a little after the
-/// last one; survives devices that fail.
+/// last one; survives devices that fail. Dropping it stops it.
 pub struct Camera {
     frames: Hub<Frame>,
     chunks: Hub<Chunk>,
     status: Arc<watch::Sender<Status>>,
+    news: Arc<Signal<News>>,
+    supervisor: Option<thread::JoinHandle<()>>,
+}
+
+/// What the supervisor is told.
+#[derive(Debug, Default, PartialEq)]
+struct News {
+    stop: bool,
+    /// Somebody came or went, or the first picture did.
+    look: bool,
+    key_frame: bool,
+    /// A run, by its number, has failed.
+    fault: Option<(u64, String)>,
 }
 
 impl Camera {
     /// Checks the settings and that every element they need is there, and chooses the encoder.
-    /// Opens no device yet.
+    /// Opens no capture device yet.
     pub fn start(config: Config) -> Result<Self, Error> {
-        let _settings = config.validate()?;
-        Ok(Self {
-            frames: Hub::new(512, 1024, || {}),
-            chunks: Hub::new(512, 1024, || {}),
-            status: Arc::new(watch::Sender::new(Status::default())),
-        })
+        let settings = config.validate()?;
+        gst::init().map_err(|error| Error::GStreamer(error.to_string()))?;
+        gstfmp4::plugin_register_static()
+            .map_err(|error| Error::GStreamer(format!("its fmp4 plugin: {error}")))?;
+        pipeline::require(&settings)?;
+        let encoder = encoder::choose(&settings.video.encoders)?;
+
+        let news = Arc::new(Signal::<News>::default());
+        let look = {
+            let news = news.clone();
+            move || news.tell(|news| news.look = true)
+        };
+        // An encoder that makes its groups a little longer still has them cached whole. Behind the
+        // group, a subscriber's queue holds two seconds.
+        let cached = settings.video.key_frame_interval as usize * 3 / 2 + 30;
+        let queued = cached + 2 * settings.video.framerate as usize;
+        let frames = Hub::new(cached, queued + 100, look.clone());
+        let chunks = Hub::new(cached, queued, look);
+        let status = Status { encoder: Some(encoder.clone()), ..Status::default() };
+        let status = Arc::new(watch::Sender::new(status));
+        let supervisor = Supervisor {
+            lifecycle: Lifecycle::new(settings.linger, settings.audio.is_some()),
+            settings: Arc::new(settings),
+            encoder,
+            frames: frames.clone(),
+            chunks: chunks.clone(),
+            clock: MediaClock::start(),
+            encoded: Arc::default(),
+            status: status.clone(),
+            news: news.clone(),
+            run: None,
+            runs: 0,
+            hanging: None,
+        };
+        let supervisor = thread::Builder::new()
+            .name("peercam-camera".to_owned())
+            .spawn(move || supervisor.run())
+            .map_err(Error::Thread)?;
+        Ok(Self { frames, chunks, status, news, supervisor: Some(supervisor) })
     }
 
-    /// Access units and Opus packets, for RTP. Begins with the cached group of pictures (the
-    /// pictures of it: sound begins with what is heard now).
+    /// Access units and Opus packets, for RTP. Begins with the cached group of pictures; sound
+    /// begins with what is heard now.
     pub fn subscribe_frames(&self) -> Subscription<Frame> {
         self.frames.subscribe()
     }
@@ -45,7 +112,9 @@ impl Camera {
 
     /// Asks the encoder for a key frame. However often it is called, at most one is made in
     /// 500 ms; a request that comes too early is not lost but served when the time has come.
-    pub fn request_key_frame(&self) {}
+    pub fn request_key_frame(&self) {
+        self.news.tell(|news| news.key_frame = true);
+    }
 
     /// How the camera is doing, now and on every change.
     pub fn status(&self) -> watch::Receiver<Status> {
@@ -55,7 +124,159 @@ impl Camera {
     /// Ends every subscription, stops the pipeline and waits until its thread is gone. Dropping
     /// the camera does the same.
     pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
         self.frames.close();
         self.chunks.close();
+        self.news.tell(|news| news.stop = true);
+        if self.supervisor.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the camera's thread has panicked");
+        }
+    }
+}
+
+/// Owns the run of the pipeline; lives in a thread of its own.
+struct Supervisor {
+    settings: Arc<Settings>,
+    encoder: String,
+    lifecycle: Lifecycle,
+    frames: Hub<Frame>,
+    chunks: Hub<Chunk>,
+    clock: MediaClock,
+    encoded: Arc<AtomicU64>,
+    status: Arc<watch::Sender<Status>>,
+    news: Arc<Signal<News>>,
+    run: Option<(Run, Arc<Pulse>)>,
+    /// Runs so far: the number of the current one.
+    runs: u64,
+    /// A run whose driver hangs.
+    hanging: Option<Run>,
+}
+
+impl Supervisor {
+    fn run(mut self) {
+        // When the last key frame was asked for, and whether another is wanted.
+        let mut key_frame: (Option<Instant>, bool) = (None, false);
+        let mut fault = None;
+        loop {
+            let seen = self.observe(fault.take());
+            match self.lifecycle.step(Instant::now(), seen) {
+                Some(Action::Start) => fault = self.start(),
+                Some(Action::Stop) => self.stop_run(),
+                None => {}
+            }
+            self.publish_status();
+            if fault.is_some() {
+                continue;
+            }
+
+            let now = Instant::now();
+            if let (Some((run, _)), true) = (&self.run, key_frame.1)
+                && key_frame.0.is_none_or(|last| now >= last + KEY_FRAME_INTERVAL)
+            {
+                run.request_key_frame();
+                key_frame = (Some(now), false);
+            }
+
+            let seen = self.observe(None);
+            let tick = self.run.is_some().then_some(now + STATUS_INTERVAL);
+            let next_key_frame =
+                key_frame.0.filter(|_| key_frame.1).map(|last| last + KEY_FRAME_INTERVAL);
+            let deadline =
+                [self.lifecycle.deadline(&seen), tick, next_key_frame].into_iter().flatten().min();
+            let news = self.news.wait(deadline);
+            if news.stop {
+                break;
+            }
+            // With no pipeline running there is nothing to ask: it begins with a key frame.
+            key_frame.1 = (key_frame.1 || news.key_frame) && self.run.is_some();
+            fault = news.fault.filter(|(run, _)| *run == self.runs).map(|(_, message)| message);
+        }
+        self.stop_run();
+        self.status.send_modify(|status| status.state = State::Idle);
+    }
+
+    fn observe(&self, fault: Option<String>) -> Observation {
+        let pulse = self.run.as_ref().map(|(_, pulse)| pulse);
+        Observation {
+            watchers: self.frames.subscribers() + self.chunks.subscribers(),
+            picture: pulse.and_then(|pulse| pulse.picture()),
+            sound: pulse.and_then(|pulse| pulse.sound()),
+            fault,
+        }
+    }
+
+    /// Starts a run; says what went wrong if it can't.
+    fn start(&mut self) -> Option<String> {
+        if self.hanging.take_if(|run| run.has_ended()).is_none() && self.hanging.is_some() {
+            return Some("a device does not let go: its driver hangs; unplug it".to_owned());
+        }
+        self.runs += 1;
+        let pulse = Arc::new(Pulse::default());
+        let (news, number) = (self.news.clone(), self.runs);
+        let failed = move |message| news.tell(|news| news.fault = Some((number, message)));
+        let news = self.news.clone();
+        let outlet = Outlet {
+            frames: self.frames.clone(),
+            chunks: self.chunks.clone(),
+            clock: self.clock.clone(),
+            pulse: pulse.clone(),
+            encoded: self.encoded.clone(),
+            came_alive: Arc::new(move || news.tell(|news| news.look = true)),
+        };
+        match Run::start(self.settings.clone(), self.encoder.clone(), outlet, failed) {
+            Ok(run) => {
+                self.run = Some((run, pulse));
+                None
+            }
+            Err(error) => Some(format!("the pipeline's thread can't be started: {error}")),
+        }
+    }
+
+    fn stop_run(&mut self) {
+        if let Some((run, _)) = self.run.take() {
+            self.hanging = run.stop().or(self.hanging.take());
+        }
+        self.frames.reset();
+        self.chunks.reset();
+    }
+
+    /// Tells the world what has changed; says in the log what a person wants to know.
+    fn publish_status(&self) {
+        let (state, message) = match self.lifecycle.phase() {
+            Phase::Idle => (State::Idle, None),
+            Phase::Running { live: false, .. } => (State::Starting, None),
+            Phase::Running { live: true, .. } => (State::Live, None),
+            Phase::Failed { message, .. } => (State::Failed, Some(message.clone())),
+        };
+        let codec = self.run.as_ref().and_then(|(_, pulse)| pulse.codec());
+        self.status.send_if_modified(|status| {
+            let stream = codec.map(|codec| StreamInfo {
+                width: self.settings.video.width,
+                height: self.settings.video.height,
+                video_codec: codec.clone(),
+                audio: self.settings.audio.is_some(),
+            });
+            let new = Status {
+                state,
+                message,
+                encoder: status.encoder.clone(),
+                stream: stream.or_else(|| status.stream.clone()),
+                frames_encoded: self.encoded.load(Ordering::Relaxed),
+            };
+            if new.state != status.state {
+                match &new.message {
+                    Some(message) => tracing::warn!("no picture: {message}"),
+                    None => tracing::info!(state = ?new.state, encoder = %self.encoder, "camera"),
+                }
+            }
+            let changed = new != *status;
+            *status = new;
+            changed
+        });
     }
 }

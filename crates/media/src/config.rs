@@ -216,6 +216,12 @@ impl VideoConfig {
             let allowed = "name at least one H.264 encoder, such as \"openh264enc\"";
             return Err(error("video.encoders", "[]", allowed));
         }
+        for encoder in &self.encoders {
+            if !crate::pipeline::encoder::is_known(encoder) {
+                let allowed = "allowed are \"v4l2h264enc\", \"openh264enc\" and \"x264enc\"";
+                return Err(error("video.encoders", &format!("[{encoder:?}]"), allowed));
+            }
+        }
         let clock_fits = crate::clock::fits(width, height);
         if self.clock == Some(true) && !clock_fits {
             let allowed = format!(

@@ -15,6 +15,9 @@
 //! | [`unit`] | what is handed on: [`Frame`], [`AccessUnit`], [`AudioPacket`], [`Chunk`] |
 //! | [`hub`] | one producer, many subscribers: bounded queues and the cached group of pictures |
 //! | [`status`] | [`Status`]: how the camera is doing |
+//! | `lifecycle` | when to start, stop and try again: decisions only |
+//! | `pipeline` | one run of the GStreamer pipeline: sources, encoders, sinks |
+//! | `signal` | telling a thread something without a queue |
 //! | [`clock`] | the clock drawn into the picture, for people and for programs |
 //! | [`error`] | [`Error`] |
 
@@ -23,6 +26,9 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod hub;
+mod lifecycle;
+mod pipeline;
+mod signal;
 pub mod status;
 pub mod unit;
 

@@ -1,0 +1,47 @@
+//! From the pipeline's time to the clock on the wall.
+
+use std::time::{Duration, SystemTime};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+/// The camera's media clock: running time zero is when the camera was started, not when the
+/// pipeline was, so that timestamps never go back when the pipeline is rebuilt.
+#[derive(Debug, Clone)]
+pub(crate) struct MediaClock {
+    clock: gst::Clock,
+    zero: gst::ClockTime,
+}
+
+impl MediaClock {
+    /// Begins now. Runs on the system's monotonic clock, whatever clock an audio device offers.
+    pub(crate) fn start() -> Self {
+        let clock = gst::SystemClock::obtain();
+        let zero = clock.time();
+        Self { clock, zero }
+    }
+
+    /// Makes a pipeline run on this clock.
+    pub(crate) fn drive(&self, pipeline: &gst::Pipeline) {
+        pipeline.use_clock(Some(&self.clock));
+        pipeline.set_start_time(gst::ClockTime::NONE);
+        pipeline.set_base_time(self.zero);
+    }
+
+    /// What time it is on the media clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.time().saturating_sub(self.zero).into()
+    }
+
+    /// What the clock on the wall said at `media` time. Asked anew each time: the wall clock is
+    /// set by NTP while cameras run for months.
+    pub(crate) fn wall(&self, media: Duration) -> SystemTime {
+        let wall = SystemTime::now();
+        let now = self.now();
+        if now >= media {
+            wall.checked_sub(now - media).unwrap_or(SystemTime::UNIX_EPOCH)
+        } else {
+            wall + (media - now)
+        }
+    }
+}
