@@ -205,6 +205,18 @@ impl Browser {
         std::fs::write(path, png).map_err(Error::io(format!("writing {}", path.display())))
     }
 
+    /// Its name and version.
+    pub fn version(&self) -> Result<String> {
+        let told = |key| self.client.capabilities()?.get(key)?.as_str();
+        match (told("browserName"), told("browserVersion")) {
+            (Some(name), Some(version)) => Ok(format!("headless {name} {version}")),
+            _ => Err(Error::Browser {
+                what: "telling its version".to_owned(),
+                reason: "chromedriver did not say".to_owned(),
+            }),
+        }
+    }
+
     /// The WebDriver client, for what has no method here.
     pub fn client(&self) -> &Client {
         &self.client

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use nix::sys::signal::Signal;
 use peercam_protocol::RoomId;
 
-use crate::{Bed, Process, Rendezvous, error::Result, programs};
+use crate::{Bed, Process, Rendezvous, bed, error::Result, programs};
 
 /// What a test may want different from an ordinary camera.
 #[derive(Debug, Clone)]
@@ -121,6 +121,16 @@ impl HostCamera {
     /// The room it waits in.
     pub fn room(&self) -> &RoomId {
         &self.options.room
+    }
+
+    /// What kind of camera it is.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The end of its log.
+    pub fn last_lines(&self) -> String {
+        bed::tail(&self.log, 10)
     }
 
     /// Kills it without a word (SIGKILL), if it runs.

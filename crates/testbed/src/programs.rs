@@ -3,6 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use crate::error::{Error, Result};
@@ -24,13 +25,37 @@ pub fn workspace(package: &str) -> Result<PathBuf> {
         .map(|folder| folder.join(package))
         .find(|path| path.is_file())
         .ok_or_else(|| {
-            let profile = if cfg!(debug_assertions) { "" } else { " --release" };
             let folder = me.parent().map(|folder| folder.display().to_string());
             Error::Missing {
                 program: format!("{}/{package}", folder.unwrap_or_default()),
-                remedy: format!("build it: cargo build{profile} -p {package}"),
+                remedy: format!("build it: cargo build {}-p {package}", profile()),
             }
         })
+}
+
+/// Builds packages of this workspace with this program's profile, if cargo runs us (it tells by
+/// `$CARGO`); otherwise what is there is used. Shows cargo's progress.
+pub fn build(packages: &[&str]) -> Result<()> {
+    let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
+    let mut command = Command::new(cargo);
+    command.current_dir(repository()).arg("build").args(profile().split_whitespace());
+    for package in packages {
+        command.args(["-p", package]);
+    }
+    let what = format!("building {}", packages.join(", "));
+    let status = command.status().map_err(Error::io(what.clone()))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::Missing {
+        program: packages.join(", "),
+        remedy: "cargo could not build it: see its lines above".to_owned(),
+    })
+}
+
+/// What tells cargo to use the profile this program was built with.
+fn profile() -> &'static str {
+    if cfg!(debug_assertions) { "" } else { "--release " }
 }
 
 /// Chromium: `$CHROMIUM`, or the first of its usual names on `$PATH`.
