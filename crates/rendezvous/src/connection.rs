@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Sink, SinkExt, Stream};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use peercam_protocol::{
     signalling::{Error, ErrorCode},
     wire::decode,
@@ -47,19 +47,26 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// holds unread bytes resets it, and the peer would never see the error.
 const GOODBYE_BYTES: u64 = 1024 * 1024;
 
+/// Kept free in a viewer's message: on its way to the camera it gets `"session":…,`, and must
+/// not become too large by it.
+const SESSION_FIELD: usize = 64;
+
 /// What a connection is held to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) liveness: Liveness,
-    pub(crate) messages_per_second: u32,
-    pub(crate) message_burst: u32,
-    pub(crate) bad_messages_per_minute: u32,
+    /// Largest message it may send.
+    pub(crate) message_bytes: usize,
+    messages_per_second: u32,
+    message_burst: u32,
+    bad_messages_per_minute: u32,
 }
 
 impl Rules {
     pub(crate) fn for_camera(limits: &Limits, liveness: Liveness) -> Self {
         Self {
             liveness,
+            message_bytes: limits.message_bytes,
             messages_per_second: limits.camera_messages_per_second,
             message_burst: limits.camera_message_burst,
             bad_messages_per_minute: limits.bad_messages_per_minute,
@@ -69,6 +76,7 @@ impl Rules {
     pub(crate) fn for_viewer(limits: &Limits, liveness: Liveness) -> Self {
         Self {
             liveness,
+            message_bytes: limits.message_bytes - SESSION_FIELD,
             messages_per_second: limits.viewer_messages_per_second,
             message_burst: limits.viewer_message_burst,
             bad_messages_per_minute: limits.bad_messages_per_minute,
@@ -78,16 +86,21 @@ impl Rules {
 
 /// How a connection ends.
 enum End {
-    /// The peer closed, or is not there any more: nothing can be said to it.
+    /// The peer is not there any more: nothing can be said to it.
     Gone,
+    /// The peer closed, and waits for our half of the closing handshake.
+    Answer,
     /// We close it, and say why.
     Close(Error, CloseCode),
 }
 
 /// Serves a connection until it ends. The peer leaves its room before the goodbye is said.
 pub(crate) async fn serve<P: Peer>(mut socket: Socket, outbox: Arc<Outbox>, peer: P, rules: Rules) {
-    if let End::Close(error, code) = converse(&mut socket, &outbox, peer, rules).await {
-        close::<P>(&mut socket, &outbox, error, code).await;
+    match converse(&mut socket, &outbox, peer, rules).await {
+        End::Gone => {}
+        // The WebSocket layer has the answer ready; it only has to be written.
+        End::Answer => _ = timeout(GOODBYE, socket.flush()).await,
+        End::Close(error, code) => close::<P>(&mut socket, &outbox, error, code).await,
     }
 }
 
@@ -123,7 +136,7 @@ async fn converse<P: Peer>(socket: &mut Socket, outbox: &Outbox, mut peer: P, ru
                             data.len()
                         ),
                     ))),
-                    Message::Close(_) => return End::Gone,
+                    Message::Close(_) => return End::Answer,
                     Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
                 };
                 if let Some(refusal) = refusal {
@@ -175,9 +188,15 @@ async fn close<P: Peer>(socket: &mut Socket, outbox: &Outbox, error: Error, code
         }
         socket.feed(Message::Text(P::explain(Refusal::of(error)).into())).await?;
         socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
-        let tcp = socket.get_mut();
-        tcp.shutdown().await?;
-        tokio::io::copy(&mut tcp.take(GOODBYE_BYTES), &mut tokio::io::sink()).await?;
+        socket.get_mut().shutdown().await?;
+        while let Some(frame) = socket.next().await {
+            if matches!(frame, Ok(Message::Close(_))) {
+                return Ok(());
+            }
+        }
+        // After a frame that can't be read nothing behind it can, the peer's close included.
+        let mut rest = socket.get_mut().take(GOODBYE_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
         Ok::<_, WsError>(())
     };
     if !matches!(timeout(GOODBYE, goodbye).await, Ok(Ok(()))) {

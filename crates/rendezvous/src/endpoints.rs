@@ -91,7 +91,7 @@ fn websocket<P: Peer>(
     take_seat: impl FnOnce(RoomId, &Arc<Outbox>) -> Result<P, Error> + Send + 'static,
 ) -> Response {
     let limits = &shared.config.limits;
-    let (response, upgrade) = match handshake::accept(&mut request, limits.message_bytes) {
+    let (response, upgrade) = match handshake::accept(&mut request, rules.message_bytes) {
         Ok(accepted) => accepted,
         Err(rejection) => return rejection.into_response(),
     };

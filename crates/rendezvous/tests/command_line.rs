@@ -1,0 +1,158 @@
+//! The program `peercam-rendezvous`, as a person or a service manager starts it.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::process::{Output, Stdio};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use peercam_protocol::signalling::ErrorCode;
+use support::*;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    net::TcpListener,
+    process::{Child, ChildStderr, Command},
+};
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peercam-rendezvous"));
+    command.args(arguments).env_remove("RUST_LOG").kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } =
+        soon("the program to end", program(arguments).output()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// The program, serving, and its log from then on.
+async fn serving(arguments: &[&str]) -> (Child, String, Lines<BufReader<ChildStderr>>) {
+    let mut child = program(arguments).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    loop {
+        let line = soon("a line of the log", log.next_line()).await.unwrap().unwrap();
+        if let Some((_, address)) = line.split_once("listening on http://") {
+            return (child, address.to_owned(), log);
+        }
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), signal).unwrap();
+}
+
+#[tokio::test]
+async fn help_teaches() {
+    let (code, stdout, _) = run(&["--help"]).await;
+    assert_eq!(code, Some(0));
+    for words in [
+        "--listen",
+        "--config",
+        "--check-config",
+        "/r/ROOM",
+        "Examples:",
+        "Exit codes:",
+        "RUST_LOG",
+    ] {
+        assert!(stdout.contains(words), "no {words} in:\n{stdout}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_a_usage_error() {
+    for (arguments, names) in [
+        (["--listen", "8080"], "8080"),
+        (["--listen", "localhost:99999"], "localhost:99999"),
+        (["--lisen", "127.0.0.1:0"], "--listen"),
+    ] {
+        let (code, stdout, stderr) = run(&arguments).await;
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(stderr.contains(names), "{arguments:?}: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_can_be_checked_without_serving() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rendezvous.toml");
+    let name = file.to_str().unwrap();
+
+    std::fs::write(&file, "listen = \"127.0.0.1:0\"\n[limits]\nrooms = 3\n").unwrap();
+    assert_eq!(
+        run(&["--config", name, "--check-config"]).await,
+        (Some(0), format!("{name}: ok\n"), String::new())
+    );
+
+    std::fs::write(&file, "listen = \"127.0.0.1:0\"\n[limits]\nroms = 3\n").unwrap();
+    for arguments in [vec!["--config", name, "--check-config"], vec!["--config", name]] {
+        let (code, stdout, stderr) = run(&arguments).await;
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
+        let start = format!("peercam-rendezvous: {name}:3: ");
+        assert!(stderr.starts_with(&start) && stderr.contains("`roms`"), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_not_there_is_named() {
+    let (code, _, stderr) = run(&["--config", "/nowhere/rendezvous.toml"]).await;
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("/nowhere/rendezvous.toml: No such file"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_clear_line() {
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let (code, stdout, stderr) = run(&["--listen", &address]).await;
+    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+    let last = stderr.lines().last().unwrap();
+    assert!(
+        last.starts_with(&format!("peercam-rendezvous: cannot listen on {address}:")),
+        "{last}"
+    );
+    assert!(last.contains("choose another port with --listen"), "{last}");
+}
+
+#[tokio::test]
+async fn the_command_line_goes_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rendezvous.toml");
+    std::fs::write(&file, "listen = \"192.0.2.1:1\"\n").unwrap();
+    let arguments = ["--config", file.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let (_child, address, _log) = serving(&arguments).await;
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+}
+
+#[tokio::test]
+async fn both_signals_end_it_in_order_and_its_log_names_rooms_but_no_addresses() {
+    for number in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut child, address, mut log) = serving(&["--listen", "127.0.0.1:0"]).await;
+        let uri = format!("ws://{address}/watch/front-door");
+        let mut viewer: Viewer = Viewer::connect(&uri, &[]).await;
+        viewer.hears().await;
+        signal(&child, number);
+        viewer.hears_error(ErrorCode::ShuttingDown).await;
+        viewer.is_closed(1001).await;
+        assert_eq!(soon("the end", child.wait()).await.unwrap().code(), Some(0));
+
+        let mut lines = Vec::new();
+        while let Some(line) = log.next_line().await.unwrap() {
+            assert!(!line.contains("127.0.0.1"), "{line}");
+            assert!(!line.contains('\u{1b}'), "colours in a file: {line}");
+            lines.push(line);
+        }
+        for words in ["a viewer is here", "room=front-door", "shutting down"] {
+            assert!(lines.iter().any(|line| line.contains(words)), "no {words:?} in {lines:?}");
+        }
+        let mut stdout = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut stdout).await.unwrap();
+        assert_eq!(stdout, "", "standard output is for data");
+    }
+}
