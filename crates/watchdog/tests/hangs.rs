@@ -9,25 +9,25 @@ use nix::sys::signal::{Signal, kill};
 fn a_missed_heartbeat_is_a_restart_with_the_last_words_in_the_log() {
     let steps = ["ready", "status=counting sheep", "beats=1", "hang"];
     let mut watchdog = Watchdog::start(&example_service("sleeper", &steps));
-    let first = watchdog.started("sleeper");
-    watchdog.line("sleeper: up after");
-    let line = watchdog.line("sleeper: no heartbeat for 2s");
+    let first = watchdog.starts("sleeper");
+    watchdog.logs("sleeper: up after");
+    let line = watchdog.logs("sleeper: no heartbeat for 2s");
     assert!(line.contains("it says \"counting sheep\": killing it"), "{line}");
-    watchdog.line("sleeper: no heartbeat for 2s; failure 1 in a row");
+    watchdog.logs("sleeper: no heartbeat for 2s; failure 1 in a row");
     assert!(!is_alive(first));
-    watchdog.started("sleeper");
+    watchdog.starts("sleeper");
     watchdog.stop();
 }
 
 #[test]
 fn a_stopped_process_is_noticed() {
     let mut watchdog = Watchdog::start(&example_service("agent", &["ready", "beat"]));
-    let first = watchdog.started("agent");
-    watchdog.line("agent: up after");
+    let first = watchdog.starts("agent");
+    watchdog.logs("agent: up after");
     kill(first, Signal::SIGSTOP).unwrap();
-    watchdog.line("agent: no heartbeat for 2s");
-    watchdog.started("agent");
-    watchdog.line("agent: up after");
+    watchdog.logs("agent: no heartbeat for 2s");
+    watchdog.starts("agent");
+    watchdog.logs("agent: up after");
     assert!(!is_alive(first));
     watchdog.stop();
 }
@@ -36,8 +36,8 @@ fn a_stopped_process_is_noticed() {
 fn heartbeats_in_time_are_no_reason_for_anything() {
     let mut watchdog = Watchdog::start(&example_service("agent", &["ready", "beats=5", "exit=7"]));
     // Five heartbeats, each of half the time allowed: longer than the limit altogether.
-    watchdog.line("agent: exited with code 7");
-    assert!(!watchdog.said("no heartbeat"));
+    watchdog.logs("agent: exited with code 7");
+    assert_eq!(watchdog.times_logged("no heartbeat"), 0);
     watchdog.stop();
 }
 
@@ -45,17 +45,17 @@ fn heartbeats_in_time_are_no_reason_for_anything() {
 fn a_service_that_never_gets_ready_is_started_again() {
     let config = example_service("slow", &["beat"]).replace("\"30s\"", "\"300ms\"");
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("slow: not ready within 300ms: killing it");
-    watchdog.line("slow: not ready within 300ms; failure 1 in a row");
-    watchdog.started("slow");
+    watchdog.logs("slow: not ready within 300ms: killing it");
+    watchdog.logs("slow: not ready within 300ms; failure 1 in a row");
+    watchdog.starts("slow");
     watchdog.stop();
 }
 
 #[test]
 fn a_service_may_ask_to_be_restarted() {
     let mut watchdog = Watchdog::start(&example_service("agent", &["ready", "trigger", "hang"]));
-    watchdog.line("agent: asked to be restarted (WATCHDOG=trigger)");
-    watchdog.started("agent");
+    watchdog.logs("agent: asked to be restarted (WATCHDOG=trigger)");
+    watchdog.starts("agent");
     watchdog.stop();
 }
 
@@ -63,7 +63,7 @@ fn a_service_may_ask_to_be_restarted() {
 fn a_service_that_says_it_ends_and_does_not_is_killed() {
     let config = example_service("agent", &["ready", "stopping", "hang"]);
     let mut watchdog = Watchdog::start(&(config + "stop-timeout = \"200ms\"\n"));
-    watchdog.line("agent: said STOPPING=1 and did not end in 200ms");
-    watchdog.started("agent");
+    watchdog.logs("agent: said STOPPING=1 and did not end in 200ms");
+    watchdog.starts("agent");
     watchdog.stop();
 }

@@ -11,11 +11,11 @@ fn sigterm_and_sigint_disarm_the_hardware() {
         let hardware = Hardware::new();
         let config = hardware.config() + &script("agent", "exec sleep 3600");
         let mut watchdog = Watchdog::start(&config);
-        watchdog.line("agent: up");
+        watchdog.logs("agent: up");
         hardware.next();
         watchdog.signal(signal);
         assert_eq!(watchdog.ends().code(), Some(0));
-        assert!(watchdog.said("disarmed"));
+        assert_eq!(watchdog.times_logged("disarmed"), 1);
         while hardware.next() != b'V' {}
         assert_eq!(hardware.drain(), [], "the V is the last byte");
     }
@@ -26,7 +26,7 @@ fn a_watchdog_that_is_killed_leaves_the_hardware_armed() {
     let hardware = Hardware::new();
     let config = hardware.config() + &script("agent", "exec sleep 3600");
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("agent: up");
+    watchdog.logs("agent: up");
     hardware.next();
     watchdog.signal(Signal::SIGKILL);
     watchdog.ends();
@@ -39,9 +39,9 @@ fn without_a_device_there_is_one_warning_and_supervision_goes_on() {
         + &script("agent", "exit 1")
         + "broken-failures = 2\n";
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("/nonexistent/watchdog: there is none (is its driver loaded?): going on without");
-    watchdog.line("stays broken (failed 2 times in a row); there is no hardware watchdog");
-    watchdog.line("failure 4 in a row");
+    watchdog.logs("/nonexistent/watchdog: there is none (is its driver loaded?): going on without");
+    watchdog.logs("stays broken (failed 2 times in a row); there is no hardware watchdog");
+    watchdog.logs("failure 4 in a row");
     watchdog.stop();
 }
 
@@ -51,9 +51,9 @@ fn a_device_that_comes_later_is_fed() {
     let device = folder.path().join("watchdog");
     let config = format!("[hardware]\ndevice = {device:?}\ntimeout = \"1s\"\n");
     let mut watchdog = Watchdog::start(&(config + &script("agent", "exec sleep 3600")));
-    watchdog.line("going on without a hardware watchdog");
+    watchdog.logs("going on without a hardware watchdog");
     std::fs::write(&device, "").unwrap();
-    watchdog.line("armed");
+    watchdog.logs("armed");
     watchdog.stop();
     assert!(std::fs::read(&device).unwrap().ends_with(b"\0V"));
 }
@@ -62,10 +62,10 @@ fn a_device_that_comes_later_is_fed() {
 fn a_device_that_refuses_is_named_once_and_supervision_goes_on() {
     let config = "[hardware]\ndevice = \"/dev/full\"\ntimeout = \"1s\"\n".to_owned();
     let mut watchdog = Watchdog::start(&(config + &script("agent", "sleep 1; exit 1")));
-    watchdog.line("/dev/full: not fed: No space left on device");
-    watchdog.line("failure 2 in a row");
-    assert_eq!(watchdog.times_said("not fed"), 1);
+    watchdog.logs("/dev/full: not fed: No space left on device");
+    watchdog.logs("failure 2 in a row");
+    assert_eq!(watchdog.times_logged("not fed"), 1);
     watchdog.signal(Signal::SIGTERM);
-    watchdog.line("/dev/full: could not be disarmed");
+    watchdog.logs("/dev/full: could not be disarmed");
     assert_eq!(watchdog.ends().code(), Some(0));
 }

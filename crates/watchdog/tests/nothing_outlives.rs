@@ -4,24 +4,17 @@
 
 mod common;
 
-use common::{Watchdog, is_alive, script, until};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
-
-fn pid_in(line: &str) -> Pid {
-    Pid::from_raw(line.rsplit(' ').next().unwrap().parse().unwrap())
-}
+use common::{Watchdog, is_alive, pid_in, script, until};
+use nix::sys::signal::{Signal, kill};
 
 #[test]
 fn a_child_of_a_service_that_died_dies_too() {
     let mut watchdog = Watchdog::start(&script("parent", "sleep 3600 & echo child $!; wait"));
-    let parent = watchdog.started("parent");
-    let child = pid_in(&watchdog.line("child "));
+    let parent = watchdog.starts("parent");
+    let child = pid_in(&watchdog.prints("child "));
     assert!(is_alive(child));
     kill(parent, Signal::SIGKILL).unwrap();
-    watchdog.started("parent");
+    watchdog.starts("parent");
     until("the child is gone", || !is_alive(child));
     watchdog.stop();
 }
@@ -31,11 +24,11 @@ fn a_daemon_that_left_the_session_of_its_service_dies_with_it() {
     // Two levels, so that the second is found only after the first is gone.
     let daemon = "setsid sh -c 'setsid sleep 3600 & echo second $!; echo first $$; wait' & wait";
     let mut watchdog = Watchdog::start(&script("parent", daemon));
-    let parent = watchdog.started("parent");
-    let second = pid_in(&watchdog.line("second "));
-    let first = pid_in(&watchdog.line("first "));
+    let parent = watchdog.starts("parent");
+    let second = pid_in(&watchdog.prints("second "));
+    let first = pid_in(&watchdog.prints("first "));
     kill(parent, Signal::SIGKILL).unwrap();
-    watchdog.started("parent");
+    watchdog.starts("parent");
     until("the daemons are gone", || !is_alive(first) && !is_alive(second));
     watchdog.stop();
 }
@@ -46,29 +39,29 @@ fn a_stop_leaves_nothing_behind_not_even_what_ignores_sigterm() {
         "trap '' TERM; setsid sleep 3600 & sleep 3600 & echo begun; while :; do wait; done";
     let config = script("stubborn", stubborn) + "stop-timeout = \"200ms\"\n";
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("begun");
+    watchdog.prints("begun");
     watchdog.signal(Signal::SIGTERM);
-    watchdog.line("stubborn: did not stop within 200ms: killing it");
+    watchdog.logs("stubborn: did not stop within 200ms: killing it");
     assert_eq!(watchdog.ends().code(), Some(0));
 }
 
 #[test]
 fn services_die_with_a_watchdog_that_is_killed() {
     let mut watchdog = Watchdog::start(&script("orphan", "echo begun; exec sleep 3600"));
-    let service = watchdog.started("orphan");
-    watchdog.line("begun");
+    let service = watchdog.starts("orphan");
+    watchdog.prints("begun");
     watchdog.signal(Signal::SIGKILL);
     watchdog.ends();
-    assert!(!is_alive(service));
+    until("the service is gone", || !is_alive(service));
 }
 
 #[test]
 fn orphans_of_a_running_service_are_reaped_and_it_goes_on() {
-    let orphan = "sh -c '(sleep 0.1; echo orphan ends) & echo orphan $!'; exec sleep 3600";
+    let orphan = "sh -c '(sleep 0.1; echo orphan ends) & echo pid $!'; exec sleep 3600";
     let mut watchdog = Watchdog::start(&script("parent", orphan));
-    let parent = watchdog.started("parent");
-    let orphan = pid_in(&watchdog.line("orphan "));
-    watchdog.line("orphan ends");
+    let parent = watchdog.starts("parent");
+    let orphan = pid_in(&watchdog.prints("pid "));
+    watchdog.prints("orphan ends");
     // Gone altogether, and not a zombie that nobody waits for.
     until("the orphan is reaped", || !std::path::Path::new(&format!("/proc/{orphan}")).exists());
     assert!(is_alive(parent));

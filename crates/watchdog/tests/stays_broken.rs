@@ -15,7 +15,7 @@ fn a_well_service_keeps_the_hardware_fed() {
     let hardware = Hardware::new();
     let config = hardware.config() + &example_service("agent", &["ready", "beat"]);
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("armed");
+    watchdog.logs("armed");
     for _ in 0..5 {
         assert_eq!(hardware.next(), 0);
     }
@@ -28,11 +28,11 @@ fn a_crash_loop_ends_the_feeding() {
     let config = hardware.config() + &script("agent", "exit 1") + "broken-failures = 3\n";
     let mut watchdog = Watchdog::start(&config);
     assert_eq!(hardware.next(), 0, "armed and fed at first");
-    let line = watchdog.line("agent: stays broken (failed 3 times in a row)");
+    let line = watchdog.logs("agent: stays broken (failed 3 times in a row)");
     assert!(line.contains("no longer fed, and resets the device within 1s"), "{line}");
     hardware.drain();
     assert!(!hardware.is_fed_within(LONG));
-    watchdog.line("failure 4 in a row");
+    watchdog.logs("failure 4 in a row");
     watchdog.stop();
 }
 
@@ -43,7 +43,7 @@ fn a_service_that_is_never_up_ends_the_feeding() {
         + &example_service("agent", &["hang"]).replace("\"30s\"", "\"400ms\"")
         + "broken-after = \"1s\"\n";
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("agent: stays broken (not up for 1 s)");
+    watchdog.logs("agent: stays broken (not up for 1 s)");
     hardware.drain();
     assert!(!hardware.is_fed_within(LONG));
     watchdog.stop();
@@ -60,10 +60,10 @@ fn a_service_that_recovers_is_reason_to_feed_again() {
         + "ready-timeout = \"900ms\"\nheartbeat = \"2s\"\nbroken-after = \"1s\"\n"
         + "restart-delay-max = \"100ms\"\nbroken-failures = 10000\n";
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("agent: stays broken (not up for 1 s)");
+    watchdog.logs("agent: stays broken (not up for 1 s)");
     hardware.drain();
     std::fs::write(&cure, "").unwrap();
-    watchdog.line("feeding again");
+    watchdog.logs("feeding again");
     assert_eq!(hardware.next(), 0);
     watchdog.stop();
 }
@@ -75,12 +75,12 @@ fn a_service_that_is_not_critical_never_ends_the_feeding() {
         + &script("helper", "exit 1")
         + "critical = false\nbroken-failures = 2\nbroken-after = \"1s\"\n";
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("failure 5 in a row");
+    watchdog.logs("failure 5 in a row");
     hardware.drain();
     for _ in 0..5 {
         assert_eq!(hardware.next(), 0);
     }
-    assert!(!watchdog.said("stays broken"));
+    assert_eq!(watchdog.times_logged("stays broken"), 0);
     watchdog.stop();
 }
 
@@ -91,14 +91,14 @@ fn a_configuration_error_is_no_reason_for_a_reset() {
         + &script("agent", "echo try; exit 2")
         + "broken-failures = 2\nbroken-after = \"1s\"\nno-reset-exit-codes = [2]\n";
     let mut watchdog = Watchdog::start(&config);
-    watchdog.line("agent: exited with code 2, which a reset would not cure");
+    watchdog.logs("agent: exited with code 2, which a reset would not cure");
     for _ in 0..4 {
-        watchdog.line("try");
+        watchdog.prints("try");
     }
     hardware.drain();
     for _ in 0..5 {
         assert_eq!(hardware.next(), 0);
     }
-    assert!(!watchdog.said("stays broken"));
+    assert_eq!(watchdog.times_logged("stays broken"), 0);
     watchdog.stop();
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Read, Write, pipe},
+    io::{BufRead, BufReader, PipeReader, Read, Write, pipe},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -67,33 +67,25 @@ pub fn run(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
-/// A running watchdog.
+/// A running watchdog. What it logs and what its services print are two streams, since which of
+/// two processes speaks first is nobody's to say.
 pub struct Watchdog {
     child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-    reader: Option<JoinHandle<()>>,
+    log: Lines,
+    services: Lines,
     pub folder: TempDir,
 }
 
-impl Watchdog {
-    pub fn start(config: &str) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), config)
-    }
+/// Lines as they come.
+struct Lines {
+    receiver: Receiver<String>,
+    seen: Vec<String>,
+    reader: Option<JoinHandle<()>>,
+}
 
-    /// With its configuration in a folder that there is already.
-    pub fn start_in(folder: TempDir, config: &str) -> Self {
-        let path = folder.path().join("watchdog.toml");
-        std::fs::write(&path, config).unwrap();
-        let (output, writer) = pipe().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_peercam-watchdog"))
-            .arg("--config")
-            .arg(&path)
-            .stdout(writer.try_clone().unwrap())
-            .stderr(writer)
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
+impl Lines {
+    fn read(output: PipeReader) -> Self {
+        let (sender, receiver) = channel();
         let reader = spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
@@ -101,45 +93,80 @@ impl Watchdog {
                 }
             }
         });
-        Self { child, lines, seen: Vec::new(), reader: Some(reader), folder }
+        Self { receiver, seen: Vec::new(), reader: Some(reader) }
+    }
+
+    /// Waits for the next line for which `wanted` holds; without one, why there is none.
+    fn wait(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String, RecvTimeoutError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let time = deadline.saturating_duration_since(Instant::now());
+            let line = self.receiver.recv_timeout(time)?;
+            self.seen.push(line.clone());
+            if wanted(&line) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Waits until nobody can write any more.
+    fn wait_for_end(&mut self) {
+        let end = self.wait(|_| false);
+        assert_eq!(end, Err(RecvTimeoutError::Disconnected), "somebody still holds the output");
+        self.reader.take().unwrap().join().unwrap();
+    }
+}
+
+impl Watchdog {
+    pub fn start(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("watchdog.toml");
+        std::fs::write(&path, config).unwrap();
+        let (log, log_writer) = pipe().unwrap();
+        let (services, services_writer) = pipe().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_peercam-watchdog"))
+            .arg("--config")
+            .arg(&path)
+            .stdout(services_writer)
+            .stderr(log_writer)
+            .spawn()
+            .unwrap();
+        Self { child, log: Lines::read(log), services: Lines::read(services), folder }
     }
 
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// Waits for the next line, of the watchdog or of a service, that holds `part`.
-    pub fn line(&mut self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if line.contains(part) {
-                        return line;
-                    }
-                }
-                Err(error) => {
-                    panic!("no line with {part:?} ({error}) after:\n{}", self.seen.join("\n"))
-                }
-            }
+    /// Waits for the next line of its log that holds `part`.
+    pub fn logs(&mut self, part: &str) -> String {
+        match self.log.wait(|line| line.contains(part)) {
+            Ok(line) => line,
+            Err(error) => panic!("no {part:?} in the log ({error}):\n{}", self.transcript()),
+        }
+    }
+
+    /// Waits for the next line that a service prints and that holds `part`.
+    pub fn prints(&mut self, part: &str) -> String {
+        match self.services.wait(|line| line.contains(part)) {
+            Ok(line) => line,
+            Err(error) => panic!("no {part:?} is printed ({error}):\n{}", self.transcript()),
         }
     }
 
     /// Waits for the next start of a service; its process.
-    pub fn started(&mut self, name: &str) -> Pid {
-        let line = self.line(&format!("{name}: started as process "));
-        Pid::from_raw(line.rsplit(' ').next().unwrap().parse().unwrap())
+    pub fn starts(&mut self, name: &str) -> Pid {
+        pid_in(&self.logs(&format!("{name}: started as process ")))
     }
 
-    /// In how many of the lines up to the last one waited for `part` stands.
-    pub fn times_said(&self, part: &str) -> usize {
-        self.seen.iter().filter(|line| line.contains(part)).count()
+    /// In how many lines of the log, up to the last one waited for, `part` stands.
+    pub fn times_logged(&self, part: &str) -> usize {
+        self.log.seen.iter().filter(|line| line.contains(part)).count()
     }
 
-    /// Whether `part` stands in one of the lines up to the last one waited for.
-    pub fn said(&self, part: &str) -> bool {
-        self.times_said(part) > 0
+    /// Whether `part` stands in a line that services printed, up to the last one waited for.
+    pub fn has_printed(&self, part: &str) -> bool {
+        self.services.seen.iter().any(|line| line.contains(part))
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -149,24 +176,19 @@ impl Watchdog {
     /// Waits for its end, and that nobody else holds its output any more: no process that it
     /// started, and none that those started, is left.
     pub fn ends(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.seen.push(line),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("something still holds the output:\n{}", self.seen.join("\n"))
-                }
-            }
-        }
-        self.reader.take().unwrap().join().unwrap();
+        self.log.wait_for_end();
+        self.services.wait_for_end();
         self.child.wait().unwrap()
     }
 
     /// Stops it as init does.
     pub fn stop(mut self) {
         self.signal(Signal::SIGTERM);
-        assert_eq!(self.ends().code(), Some(0), "{}", self.seen.join("\n"));
+        assert_eq!(self.ends().code(), Some(0), "{}", self.transcript());
+    }
+
+    fn transcript(&self) -> String {
+        [&self.log.seen[..], &["-- services:".to_owned()], &self.services.seen].concat().join("\n")
     }
 }
 
@@ -176,6 +198,11 @@ impl Drop for Watchdog {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The process whose id ends the line.
+pub fn pid_in(line: &str) -> Pid {
+    Pid::from_raw(line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
 /// A FIFO that stands in for `/dev/watchdog`.
