@@ -1,0 +1,125 @@
+//! A board file as it is written: kebab-case, every key optional, unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::size::Size;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawBoard {
+    pub inherits: Option<String>,
+    pub description: Option<String>,
+    pub architecture: Option<Architecture>,
+    pub target: Option<String>,
+    pub consoles: Option<Vec<String>>,
+    pub serial_shell: Option<bool>,
+    #[serde(default)]
+    pub debian: RawDebian,
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    #[serde(default)]
+    pub gstreamer: RawGstreamer,
+    #[serde(default)]
+    pub kernel: RawKernel,
+    #[serde(default)]
+    pub image: RawImage,
+    #[serde(default)]
+    pub budgets: RawBudgets,
+    pub qemu: Option<RawQemu>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawDebian {
+    pub suite: Option<String>,
+    #[serde(default)]
+    pub packages: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawGstreamer {
+    #[serde(default)]
+    pub elements: Vec<String>,
+    #[serde(default)]
+    pub plugins: BTreeMap<String, RawPlugin>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawPlugin {
+    pub package: Option<String>,
+    #[serde(default)]
+    pub elements: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawKernel {
+    pub package: Option<String>,
+    pub image_compression: Option<ImageCompression>,
+    #[serde(default)]
+    pub command_line: Vec<String>,
+    #[serde(default)]
+    pub modules: RawModules,
+    #[serde(default)]
+    pub module_options: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawModules {
+    #[serde(default)]
+    pub initramfs: Vec<String>,
+    #[serde(default)]
+    pub boot: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawImage {
+    pub boot_size: Option<Size>,
+    pub root_size: Option<Size>,
+    pub data_size: Option<Size>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawBudgets {
+    pub root: Option<Size>,
+    pub total: Option<Size>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawQemu {
+    pub machine: Option<String>,
+    pub cpu: Option<String>,
+    pub cpus: Option<u32>,
+    pub memory: Option<Size>,
+    pub firmware: Option<PathBuf>,
+    pub watchdog: Option<String>,
+}
+
+/// A processor architecture, by Debian's name for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// 64-bit ARM.
+    Arm64,
+    /// 32-bit ARM, version 7 with hardware floating point.
+    Armhf,
+}
+
+/// How the kernel lies on the boot partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageCompression {
+    /// As Debian ships it: it unpacks itself.
+    None,
+    /// Compressed here, unpacked by U-Boot: quicker than relocating a raw image.
+    Gzip,
+}

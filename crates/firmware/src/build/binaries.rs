@@ -1,0 +1,114 @@
+//! Our programs for the board's target, compiled by `cross` in the build container.
+//!
+//! Cargo itself knows best what has changed, but starting the container to ask it takes
+//! seconds; so the sources are hashed here first.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use super::{Context, Error};
+use crate::hash::{self, at};
+
+/// The programs that go into `/usr/bin`, each named like its package.
+pub const PROGRAMS: [&str; 2] = ["peercam-agent", "peercam-watchdog"];
+
+/// Builds them; returns where they are.
+pub(super) fn build(context: &Context<'_>) -> Result<Vec<PathBuf>, Error> {
+    let root = context.workspace.root();
+    let target = &context.board.target;
+    let folder = root.join("target/cross").join(target).join("firmware");
+    let programs: Vec<PathBuf> = PROGRAMS.iter().map(|program| folder.join(program)).collect();
+
+    let mut fingerprint = hash::Fingerprint::of("programs");
+    fingerprint.text(target);
+    for input in
+        ["Cargo.toml", "Cargo.lock", "Cross.toml", "board/build-container", "scripts/cross"]
+    {
+        fingerprint.path(&root.join(input))?;
+    }
+    for folder in crates(root)? {
+        fingerprint.path(&folder)?;
+    }
+    let fingerprint = fingerprint.finish();
+    // Beside the programs, not in out/: boards of the same target share them.
+    let stamp = folder.join("peercam.inputs");
+    let known = std::fs::read_to_string(&stamp).unwrap_or_default();
+    if known == fingerprint && programs.iter().all(|program| program.is_file()) {
+        context.progress.fresh("programs");
+        return Ok(programs);
+    }
+
+    context.progress.note(&format!("programs ({target}), built by cross:"));
+    let step = context.progress.quiet_step("programs");
+    let cross = root.join("scripts/cross");
+    let mut command = Command::new(&cross);
+    command
+        .current_dir(root)
+        .args(["build", "--locked", "--profile", "firmware", "--target", target])
+        .args(PROGRAMS.iter().flat_map(|program| ["-p", program]))
+        .stdin(Stdio::null())
+        // Our own standard output is data; cargo's progress and errors come on the other.
+        .stdout(Stdio::null());
+    let status = command.status().map_err(|error| at(&cross, error))?;
+    if !status.success() {
+        return Err(Error::Compile { target: target.clone() });
+    }
+    for program in &programs {
+        std::fs::metadata(program).map_err(|error| at(program, error))?;
+    }
+    std::fs::write(&stamp, fingerprint).map_err(|error| at(&stamp, error))?;
+    step.done("");
+    Ok(programs)
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    kind: Option<String>,
+}
+
+/// The folders of the workspace's crates that the programs are made of.
+fn crates(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&cargo);
+    command
+        .current_dir(root)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .stdin(Stdio::null());
+    let output = command.output().map_err(|error| at(Path::new(&cargo), error))?;
+    let output = crate::tool::check(command.get_program(), output)?;
+    let metadata: Metadata = serde_json::from_slice(&output.stdout)
+        .map_err(|error| Error::Metadata(error.to_string()))?;
+
+    let mut wanted: BTreeSet<&str> = BTreeSet::new();
+    let mut pending: Vec<&str> = PROGRAMS.to_vec();
+    let mut folders = Vec::new();
+    while let Some(name) = pending.pop() {
+        let Some(package) = metadata.packages.iter().find(|package| package.name == name) else {
+            continue; // from a registry: Cargo.lock stands for it
+        };
+        if wanted.insert(&package.name) {
+            folders.extend(package.manifest_path.parent().map(Path::to_owned));
+            let built = |kind: &Option<String>| kind.as_deref() != Some("dev");
+            let dependencies = package.dependencies.iter();
+            pending.extend(dependencies.filter(|d| built(&d.kind)).map(|d| d.name.as_str()));
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}

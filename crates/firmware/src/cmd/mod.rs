@@ -1,0 +1,38 @@
+//! The verbs, one file each: arguments in, work called, words out.
+
+pub mod build;
+pub mod doctor;
+pub mod run;
+pub mod sizes;
+
+use std::path::Path;
+
+use clap::Args;
+use peercam_firmware::board::Board;
+use peercam_firmware::workspace::Workspace;
+
+/// Which board; every verb has it.
+#[derive(Debug, Args)]
+pub struct BoardArgument {
+    /// The board: the name of a folder in board/ with a board.toml
+    #[arg(long, value_name = "NAME")]
+    pub board: String,
+}
+
+impl BoardArgument {
+    /// Finds the source tree and reads the board.
+    ///
+    /// # Errors
+    /// What can't be found, or what is wrong with the board's file.
+    pub fn load(&self) -> Result<(Workspace, Board), UsageError> {
+        let here = std::env::current_dir().map_err(|error| UsageError(error.into()))?;
+        let workspace = Workspace::find(Path::new(&here)).map_err(|e| UsageError(e.into()))?;
+        let board = Board::load(&workspace, &self.board).map_err(|e| UsageError(e.into()))?;
+        Ok((workspace, board))
+    }
+}
+
+/// An error of usage or configuration: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct UsageError(anyhow::Error);

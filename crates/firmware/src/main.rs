@@ -1,0 +1,55 @@
+//! `peercam-firmware`: the host tool that builds images and runs them. The work is in the
+//! library; [`cmd`] has a file for each verb.
+
+mod cmd;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use cmd::UsageError;
+
+/// Build peercam's firmware images from source, and run them in QEMU
+///
+/// A board is a folder in board/ (board/README.md says what goes into its board.toml); the
+/// first image takes some minutes, the next ones only what has changed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "peercam-firmware",
+    version,
+    after_help = "Examples:\n  \
+        peercam-firmware build --board qemu-aarch64\n  \
+        peercam-firmware run   --board qemu-aarch64 --peercam-toml my-camera.toml\n  \
+        peercam-firmware sizes --board qemu-aarch64 --json | jq .total\n\n\
+        Standard output is data; progress and errors are on standard error.\n\
+        Exit status: 0 done, 1 failed, 2 wrong usage or configuration."
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Build(cmd::build::Build),
+    Run(cmd::run::Run),
+    Sizes(cmd::sizes::Sizes),
+    Doctor(cmd::doctor::Doctor),
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().verb {
+        Verb::Build(verb) => verb.run(),
+        Verb::Run(verb) => verb.run(),
+        Verb::Sizes(verb) => verb.run(),
+        Verb::Doctor(verb) => verb.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let usage = error.downcast_ref::<UsageError>().is_some();
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
