@@ -65,6 +65,8 @@ const LATENCY_FRAMES = 300;
 const PATIENCE = {
   /** The WebSocket is open and the server has spoken. */
   server: 8000,
+  /** What has worked for so long is taken to work. */
+  stable: 5000,
   /** The camera has answered the offer. */
   answer: 8000,
   /** ICE and DTLS are up. */
@@ -77,6 +79,8 @@ const PATIENCE = {
   dead: 4000,
   /** No new frame although the camera answers and says that its source is live. */
   hopeless: 10000,
+  /** Between two looks at the clock, also in a hidden tab: more, and the machine slept. */
+  asleep: 70000,
   /** Between two quiet tries to get in where the camera is full or has no picture. */
   refused: 10000,
 };
@@ -109,12 +113,14 @@ const TEXTS = {
     full: 'The camera is full',
     media: 'The camera has no picture',
     badRoom: 'There is no such room',
+    badServer: 'This page can’t reach its server',
     badOffer: 'This browser and the camera have no format in common',
     refused: 'The camera can’t be watched',
     noWebRtc: 'This browser has no WebRTC',
     noWebRtcDetail: 'Use a current Chrome, Edge, Firefox or Safari.',
     noMse: 'This browser can’t play the stream',
     noMseDetail: 'It has no Media Source Extensions for {mime}.',
+    said: '{message}',
     retryDetail: '{message} Trying again every few seconds.',
     play: 'Play',
     stop: 'Stop',
@@ -374,7 +380,7 @@ const wall = (at) => performance.timeOrigin + at;
 class Signalling {
   /** @type {WebSocket|null} */
   #socket = null;
-  #backoff = new Backoff(250, 8000);
+  #backoff = new Backoff(250, 8000, { immediate: true });
   #timer = 0;
   #closing = new AbortController();
   /** The server has spoken. */
@@ -410,8 +416,14 @@ class Signalling {
     this.#socket = null;
   }
 
+  /** The socket seems dead, whatever it says: another one. */
+  renew() {
+    this.#socket?.close();
+    this.#lost();
+  }
+
   #hurry() {
-    if (this.#socket === null && !this.#closing.signal.aborted) this.#open();
+    if (this.#socket === null) this.#open();
   }
 
   #open() {
@@ -422,11 +434,7 @@ class Signalling {
     const current = () => this.#socket === socket;
     socket.onmessage = ({ data }) => current() && this.#receive(data);
     socket.onclose = () => current() && this.#lost();
-    this.#timer = setTimeout(() => {
-      if (!current() || this.ready) return;
-      socket.close();
-      this.#lost();
-    }, PATIENCE.server);
+    this.#timer = setTimeout(() => this.ready || this.renew(), PATIENCE.server);
   }
 
   /** @param {unknown} data */
@@ -444,7 +452,9 @@ class Signalling {
       return;
     }
     this.ready = true;
-    this.#backoff.reset();
+    // A server that speaks and falls is not to be hammered.
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#backoff.reset(), PATIENCE.stable);
     this.events.welcome(message);
   }
 
@@ -764,7 +774,6 @@ class Fmp4Playback {
  * @property {() => void} firstFrame
  * @property {(name: string, values?: Record<string, string>) => void} failed with a name in TEXTS
  * @property {(reason: string) => void} bye the camera ends it
- * @property {(error: PeerError) => void} refused the camera can't
  */
 
 /**
@@ -794,7 +803,7 @@ class Session {
   connectedAt = null;
   /** @type {number|null} */
   firstFrameAt = null;
-  /** When a new frame last came, and when the camera was last heard on the control channel. */
+  /** When a new frame last came, and when anything at all was last heard of the camera. */
   framesAt = 0;
   heardAt = 0;
   /** When the camera left the server and came back while this session played. @type {number|null} */
@@ -886,7 +895,7 @@ class Session {
 
   /** @param {RTCIceCandidateInit} candidate the camera's */
   candidate(candidate) {
-    if (this.#closing.signal.aborted) return;
+    if (this.#closing.signal.aborted || !candidate) return;
     if (this.#connection.remoteDescription === null) {
       if (this.#theirs.length < 100) this.#theirs.push(candidate);
       return;
@@ -923,14 +932,15 @@ class Session {
 
   /** Reads the counters anew. */
   async refresh() {
-    const report = await this.#connection.getStats();
-    if (this.#closing.signal.aborted) return;
+    const report = await this.#connection.getStats().catch(() => null);
+    if (report === null || this.#closing.signal.aborted) return;
     this.counters = this.#playback.counters(report);
     this.path = selectedPath(report) ?? this.path;
     const { frames, received } = this.counters;
     // Nobody draws frames in a hidden tab: there it is enough that data comes.
     const unseen = document.hidden || this.video.paused;
     const fresh = frames > this.#seen.frames || (unseen && received > this.#seen.received);
+    if (received > this.#seen.received) this.heardAt = performance.now();
     this.#seen = { frames, received };
     if (fresh) this.#progress(performance.now());
   }
@@ -1019,7 +1029,7 @@ class Session {
         this.events.bye(message.reason);
         break;
       case 'error':
-        this.events.refused(message);
+        console.warn(`peercam: the camera says: ${message.message}`);
         break;
       default: // What a newer camera may say.
     }
@@ -1082,6 +1092,8 @@ class Watch {
   /** Until when (`performance.now()`) not to join. */
   #notBefore = 0;
   #timer = 0;
+  #tickedAt = performance.now();
+  #serverLostAt = performance.now();
   /** When the person clicked, or else when the running session joined. */
   #since;
   #sessions = 0;
@@ -1131,7 +1143,6 @@ class Watch {
 
   /** The viewer goes. */
   stop() {
-    this.events.hold();
     this.#dropSession('viewer-left');
     this.#end();
   }
@@ -1189,11 +1200,13 @@ class Watch {
       // Without its camera the server has forgotten a session that is not up yet.
       if (!online && session.connectedAt === null) this.#dropSession();
     }
-    if (online && before !== true) this.#notBefore = 0;
+    // The server knows: whatever was waited for is settled.
+    if (!online || before === false) this.#wait(0);
     this.#reconcile();
   }
 
   #serverLost() {
+    if (this.#online !== null) this.#serverLostAt = performance.now();
     this.#online = null;
     // What is not connected can't be any more; what is connected needs no server.
     if (this.#session?.joinedAt != null && this.#session.connectedAt === null) this.#dropSession();
@@ -1255,7 +1268,7 @@ class Watch {
         this.#noCommonFormat(detail);
         break;
       default:
-        this.#giveUp(code === 'bad-room' ? 'badRoom' : 'refused', detail);
+        this.#giveUp(code === 'bad-room' ? 'badRoom' : 'refused', 'said', { message: detail });
     }
   }
 
@@ -1265,10 +1278,11 @@ class Watch {
    */
   #noCommonFormat(detail, reason) {
     if (this.wish !== 'auto' || this.transport !== 'rtp') {
-      this.#giveUp('badOffer', detail);
+      this.#giveUp('badOffer', 'said', { message: detail });
       return;
     }
     this.transport = 'fmp4';
+    this.#sessions = 0;
     this.#dropSession(reason);
     this.#reconcile();
   }
@@ -1278,7 +1292,7 @@ class Watch {
    * @param {Record<string, string>} [values]
    */
   #failed(name, values = {}) {
-    if (name === 'noMse') this.#giveUp('noMse', text('en', 'noMseDetail', values), 'noMseDetail', values);
+    if (name === 'noMse') this.#giveUp('noMse', 'noMseDetail', values);
     else if (name === 'badOffer') this.#noCommonFormat('', 'connection-lost');
     else this.#again(name);
   }
@@ -1301,17 +1315,19 @@ class Watch {
     if (this.#closing.signal.aborted) return;
     const joined = this.#session?.joinedAt != null;
     if (joined) this.#lookAtPicture();
-    else if (performance.now() < this.#notBefore) return;
     else if (this.#online === null) this.#situation(this.#lookingForServer());
     else if (!this.#online) this.#situation({ state: 'offline', title: 'offline', detail: 'offlineDetail' });
-    else this.#join();
+    else if (performance.now() >= this.#notBefore) this.#join();
   }
 
   /** @returns {Situation} */
   #lookingForServer() {
-    const waited = performance.now() - this.#since > 2000;
-    const detail = this.#signalling.ready || !waited ? undefined : 'serverDetail';
-    return this.#played ? { state: 'reconnecting', title: 'reconnecting', detail } : { state: 'looking', title: 'looking', detail };
+    const waited = performance.now() - this.#serverLostAt > 2000;
+    const { state } = this.situation;
+    // Mostly it is back at once: what was said still stands.
+    if (!waited && (state === 'reconnecting' || state === 'refused')) return this.situation;
+    const name = this.#played ? 'reconnecting' : 'looking';
+    return { state: name, title: name, detail: waited ? 'serverDetail' : undefined };
   }
 
   #join() {
@@ -1324,17 +1340,15 @@ class Watch {
     session.join(this.#iceServers);
   }
 
+  /** @returns {Session} */
   #newSession() {
-    /** @type {Session} */
-    const session = new Session(this.transport, this.video, {
+    return new Session(this.transport, this.video, {
       send: (message) => this.#signalling.send(message),
       connected: () => this.#connected(),
       firstFrame: () => this.#firstFrame(),
       failed: (name, values) => this.#failed(name, values),
       bye: (reason) => this.#bye(reason, 'connection-lost'),
-      refused: (error) => this.#refused(error),
     });
-    return session;
   }
 
   /** Ends the session, if there is one. @param {string} [reason] for the server, where it doesn't know of the end */
@@ -1357,24 +1371,24 @@ class Watch {
   #again(name, atLeast = 0) {
     this.#dropSession('connection-lost');
     const wait = Math.max(atLeast, this.#backoff.next());
-    if (this.#online !== false && this.situation.state !== 'refused') {
+    if (this.#online && this.situation.state !== 'refused') {
+      // What went wrong once is not worth a sentence.
       const detail = name === 'reconnecting' || this.#backoff.tries < 2 ? undefined : name;
       this.#situation({ state: 'reconnecting', title: 'reconnecting', detail });
     }
     this.#wait(wait);
+    this.#reconcile();
   }
 
   /**
+   * Joins nothing until then; takes the place of an earlier wait.
    * @param {number} ms
    * @param {() => void} [then]
    */
   #wait(ms, then) {
     clearTimeout(this.#timer);
     this.#notBefore = performance.now() + ms;
-    const due = this.#notBefore;
     this.#timer = setTimeout(() => {
-      // The camera came in the meantime: that was acted on.
-      if (due !== this.#notBefore) return;
       this.#notBefore = 0;
       then?.();
       this.#reconcile();
@@ -1383,14 +1397,13 @@ class Watch {
 
   /**
    * @param {string} title
-   * @param {string} message of the other side, as it is
-   * @param {string} [detail]
+   * @param {string} detail
    * @param {Record<string, string>} [values]
    */
-  #giveUp(title, message, detail = '{message}', values = { message }) {
+  #giveUp(title, detail, values) {
     this.#dropSession('viewer-left');
     this.#end();
-    this.#situation({ state: 'refused', title, detail: message || detail !== '{message}' ? detail : undefined, values, final: true });
+    this.#situation({ state: 'refused', title, detail, values, final: true });
   }
 
   #end() {
@@ -1401,6 +1414,9 @@ class Watch {
 
   #tick() {
     const now = performance.now();
+    // The machine slept: the socket hasn't noticed yet.
+    if (now - this.#tickedAt > PATIENCE.asleep && this.#signalling.ready) this.#signalling.renew();
+    this.#tickedAt = now;
     this.#session?.tick(now);
     if (this.#session?.joinedAt != null) this.#lookAtPicture();
     else if (this.#online === null) this.#reconcile();
@@ -1413,8 +1429,10 @@ class Watch {
     const now = performance.now();
     if (session.firstFrameAt === null) {
       const waited = now - session.joinedAt;
-      if (!session.answered && waited > PATIENCE.answer) this.#again('answerDetail');
-      else if (session.connectedAt === null && waited > PATIENCE.connection) this.#again('networkDetail');
+      if (!session.answered && waited > PATIENCE.answer) {
+        this.#again('answerDetail', 200);
+        this.#signalling.renew();
+      } else if (session.connectedAt === null && waited > PATIENCE.connection) this.#again('networkDetail');
       else if (session.connectedAt !== null && !session.source.live) this.#situation(this.#stalled(session));
       else if (session.connectedAt !== null && now - session.connectedAt > PATIENCE.hopeless) this.#again('stalledDetail');
       return;
@@ -1428,14 +1446,14 @@ class Watch {
     const dead = frozen > PATIENCE.dead && silent > PATIENCE.dead;
     const hopeless = frozen > PATIENCE.hopeless && session.source.live;
     if (restarted || dead || hopeless) {
-      this.#again('reconnecting');
-      if (this.#online === false) this.#notBefore = 0;
-      this.#reconcile();
+      this.#again('reconnecting', dead ? 200 : 0);
+      // With nothing heard the way to the server may be gone too: the network has changed.
+      if (dead && this.#online) this.#signalling.renew();
     } else if (frozen > PATIENCE.stalled) {
       const gone = this.#online === false;
       this.#situation(gone ? { state: 'offline', title: 'offline', detail: 'offlineDetail' } : this.#stalled(session));
     } else {
-      if (now - session.firstFrameAt > 5000) this.#backoff.reset();
+      if (now - session.firstFrameAt > PATIENCE.stable) this.#backoff.reset();
       this.#situation({ state: 'playing', title: session.path ?? 'connected' });
     }
   }
@@ -1449,11 +1467,7 @@ class Watch {
   async #refresh() {
     const session = this.#session;
     if (session?.connectedAt == null) return;
-    try {
-      await session.refresh();
-    } catch {
-      return; // Closed meanwhile.
-    }
+    await session.refresh();
     this.#latency = session.latency.summary();
     this.#info = session.info ?? this.#info;
     this.events.figures();
@@ -1634,12 +1648,17 @@ export class PeercamPlayer extends Base {
       return;
     }
     this.#change({ state: 'looking', title: 'looking' });
-    this.#watch = new Watch(this.#address(), this.#wish(), this.#ui.video, {
-      situation: (situation) => this.#change(situation),
-      play: () => this.#play(),
-      hold: () => this.#hold(),
-      figures: () => this.#drawLatency(),
-    });
+    try {
+      this.#watch = new Watch(this.#address(), this.#wish(), this.#ui.video, {
+        situation: (situation) => this.#change(situation),
+        play: () => this.#play(),
+        hold: () => this.#hold(),
+        figures: () => this.#drawLatency(),
+      });
+    } catch (error) {
+      // No address, or one that this page may not talk to (ws from a page that came over https).
+      this.#change({ state: 'refused', title: 'badServer', detail: 'said', values: { message: sentence(String(error)) }, final: true });
+    }
   }
 
   /** Stops watching: the camera is told, everything is released. */
@@ -1760,8 +1779,8 @@ export class PeercamPlayer extends Base {
   #message() {
     const { state, title, detail, values } = this.#situation;
     const words = this.#text(title);
-    if (!detail) return words;
-    const more = this.#text(detail, values);
+    const more = detail ? this.#text(detail, values) : '';
+    if (more === '') return words;
     return state === 'refused' ? `${words} (${more})` : `${words} ${more}`;
   }
 
@@ -1827,7 +1846,7 @@ export class PeercamPlayer extends Base {
 
   /** @param {ShadowRoot} root */
   #build(root) {
-    const video = make('video', { playsInline: true, muted: true });
+    const video = make('video', { playsInline: true });
     const still = make('canvas', { hidden: true });
     const badge = make('div', { className: 'badge' });
     const start = make('button', { className: 'start', type: 'button' }, icon('play'));
@@ -1867,7 +1886,7 @@ export class PeercamPlayer extends Base {
     for (const name of ['volumechange', 'play', 'pause']) video.addEventListener(name, () => this.#draw());
     // Headphones unplugged, a media key, a phone call: the browser paused it, only the person can go on.
     video.addEventListener('pause', () => {
-      this.#blocked = this.#situation.state === 'playing';
+      this.#blocked = this.#situation.state === 'playing' && video.readyState > 0;
       this.#draw();
     });
     video.addEventListener('resize', () => this.#draw());
