@@ -1,1 +1,36 @@
-//! (being written)
+//! The camera's daemon: waits in its room on a rendezvous server and streams, straight and
+//! encrypted, to every viewer that comes.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`cli`] | the command line |
+//! | [`config`] | the configuration: files, keys, validation |
+//! | [`logging`] | the log on standard error |
+//! | [`agent`] | the loop that holds everything together |
+//! | [`identity`] | the camera's key, and the room that belongs to it |
+//! | [`rendezvous`] | the line to the rendezvous server, opened again whenever it breaks |
+//! | [`session`] | one viewer: offer, connection, transport, control channel |
+//! | [`packetizer`] | access units as RTP payloads, made once for all viewers |
+//! | [`certificate`] | this process's side of DTLS |
+//!
+//! ```text
+//!  rendezvous ──events──▶ agent ──inputs──▶ session (a task for each viewer) ──▶ viewer
+//!       ▲                                      │  ▲
+//!       └────────────── outbox ◀───────────────┘  └── frames or chunks ── peercam-media
+//! ```
+//!
+//! Messages go one way on each arrow, through a bounded queue. The agent's loop never waits for a
+//! session, and a session never for another one.
+
+pub mod agent;
+pub mod certificate;
+pub mod cli;
+pub mod config;
+pub mod identity;
+pub mod logging;
+pub mod packetizer;
+pub mod rendezvous;
+pub mod session;
+
+pub use agent::run;
+pub use config::Config;

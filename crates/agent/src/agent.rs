@@ -1,0 +1,297 @@
+//! The loop that holds everything together: rendezvous, sessions, camera, heartbeats.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use peercam_heartbeat::Notifier;
+use peercam_media::Camera;
+use peercam_protocol::{
+    RoomId,
+    signalling::{
+        ByeReason, Candidate, Error, ErrorCode, FromCamera, IceServer, SessionId, ToCamera,
+        Transport,
+    },
+};
+use tokio::{
+    task::{self, JoinSet},
+    time::MissedTickBehavior,
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    certificate,
+    config::Config,
+    identity::Identity,
+    packetizer::Packetizer,
+    rendezvous::{Client, Event, Outbox, ServerUrl},
+    session::{Ended, Handle, Host, Join, network::Network, servers::Servers},
+};
+
+/// For all sessions to say bye and close, when the camera stops.
+const SESSIONS_END: Duration = Duration::from_millis(1500);
+/// For the last messages to reach the rendezvous.
+const CLIENT_END: Duration = Duration::from_millis(500);
+/// For the encoders and devices to be closed.
+const CAMERA_END: Duration = Duration::from_millis(700);
+
+/// The camera, until `shutdown` resolves.
+///
+/// # Errors
+///
+/// When it can't begin: identity, encoders, certificate. Nothing that happens later is one.
+pub async fn run(
+    config: Config,
+    notifier: &Notifier,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let identity = Identity::load_or_create(&config.state_dir)?;
+    let room = config.room.clone().unwrap_or_else(|| identity.room());
+    let host = Host {
+        camera: Arc::new(Camera::start(config.media.clone()).context("the camera can't start")?),
+        packetizer: Arc::new(Packetizer::default()),
+        certificate: certificate::generate().context("no certificate for DTLS")?,
+        network: Arc::new(Network::new(config.network.clone())),
+        bitrate_kbps: config.media.video.bitrate_kbps,
+    };
+    let client = config.server.clone().map(|server| Client::start(server, room.clone()));
+    if client.is_none() {
+        warn!("rendezvous.url is not set: this camera runs, but no viewer can find it");
+    }
+    let agent = Agent {
+        server: config.server,
+        room,
+        max_viewers: config.max_viewers,
+        host,
+        link: None,
+        links: 0,
+        sessions: HashMap::new(),
+        tasks: JoinSet::new(),
+        keys: HashMap::new(),
+        notifier,
+    };
+    agent.run(client, shutdown).await;
+    Ok(())
+}
+
+struct Agent<'a> {
+    server: Option<ServerUrl>,
+    room: RoomId,
+    max_viewers: usize,
+    host: Host,
+    /// The connection to the rendezvous, while there is one.
+    link: Option<Link>,
+    /// How many there were.
+    links: u64,
+    /// Those that run, also the ones that came by an earlier connection.
+    sessions: HashMap<Key, Running>,
+    tasks: JoinSet<Ended>,
+    keys: HashMap<task::Id, Key>,
+    notifier: &'a Notifier,
+}
+
+/// A session: sessions are numbered anew on every connection to the rendezvous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    link: u64,
+    session: SessionId,
+}
+
+/// A connection to the rendezvous.
+struct Link {
+    number: u64,
+    outbox: Outbox,
+    servers: Servers,
+    /// The highest session that joined: what is above has not joined yet, what is below and not
+    /// running has ended.
+    newest: Option<SessionId>,
+}
+
+struct Running {
+    handle: Handle,
+    /// His line to the rendezvous is gone, so he may be.
+    left: bool,
+}
+
+impl Agent<'_> {
+    async fn run(mut self, mut client: Option<Client>, shutdown: impl Future<Output = ()>) {
+        tokio::pin!(shutdown);
+        let mut heartbeat = self.notifier.interval().map(tokio::time::interval);
+        if let Some(heartbeat) = &mut heartbeat {
+            heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        self.notifier.ready(&self.describe());
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(event) = next(&mut client) => self.hear(event),
+                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                // From this loop and no other: a loop that hangs is not alive.
+                () = tick(&mut heartbeat) => self.notifier.alive(),
+            }
+        }
+        self.stop(client).await;
+    }
+
+    /// One line for the supervisor.
+    fn describe(&self) -> String {
+        let viewers = self.sessions.len();
+        match (&self.server, &self.link) {
+            (None, _) => "no rendezvous configured".to_owned(),
+            (Some(server), None) => format!("connecting to {server}, {viewers} viewers"),
+            (Some(_), Some(_)) => format!("hosting room {}, {viewers} viewers", self.room),
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Hosting { room, ice_servers, outbox } => self.host(&room, &ice_servers, outbox),
+            Event::Message(message) => self.obey(message),
+            Event::Lost => {
+                let viewers = self.sessions.len();
+                info!("the rendezvous is gone; {viewers} running sessions go on");
+                self.link = None;
+            }
+        }
+        self.notifier.status(&self.describe());
+    }
+
+    fn host(&mut self, room: &RoomId, ice_servers: &[IceServer], outbox: Outbox) {
+        match self.server.as_ref().and_then(|server| server.watch_link(room)) {
+            Some(link) => info!("hosting room {room}: watch at {link}"),
+            None => info!("hosting room {room}"),
+        }
+        self.links += 1;
+        let servers = Servers::new(ice_servers);
+        self.link = Some(Link { number: self.links, outbox, servers, newest: None });
+    }
+
+    fn obey(&mut self, message: ToCamera) {
+        match message {
+            ToCamera::Join { session, transport, offer } => self.join(session, transport, offer),
+            ToCamera::Candidate { session, candidate } => self.candidate(session, candidate),
+            ToCamera::Bye { session, .. } => match self.running(session) {
+                Some(running) => {
+                    running.left = true;
+                    running.handle.viewer_left();
+                }
+                None => debug!("bye for session {session}, which does not run"),
+            },
+            // The connection deals with these.
+            ToCamera::Hosting { .. } | ToCamera::Error { .. } => {}
+        }
+    }
+
+    fn running(&mut self, session: SessionId) -> Option<&mut Running> {
+        let link = self.link.as_ref()?.number;
+        self.sessions.get_mut(&Key { link, session })
+    }
+
+    fn join(&mut self, session: SessionId, transport: Transport, offer: String) {
+        let Some(link) = &mut self.link else { return };
+        let key = Key { link: link.number, session };
+        let refuse = |code, message: String| {
+            debug!(session = session.0, "join refused: {message}");
+            let error = Error::new(code, message);
+            link.outbox.send(FromCamera::Error { session: Some(session), error });
+        };
+        if self.sessions.contains_key(&key) {
+            return refuse(ErrorCode::OutOfOrder, format!("session {session} has joined already"));
+        }
+        link.newest = link.newest.max(Some(session));
+        if self.sessions.len() >= self.max_viewers {
+            // One who may be gone makes room for one who is here.
+            match self.sessions.values().find(|running| running.left) {
+                Some(running) => running.handle.stop(ByeReason::ViewerLeft),
+                None => {
+                    let max = self.max_viewers;
+                    info!("a viewer was refused: {max} are watching, viewers.max");
+                    let message = format!("the camera is full: {max} viewers watch; try later");
+                    return refuse(ErrorCode::Full, message);
+                }
+            }
+        }
+        let join = Join {
+            id: session,
+            transport,
+            offer,
+            ice_servers: link.servers.current(),
+            outbox: link.outbox.clone(),
+        };
+        let (handle, task) = Handle::new(self.host.clone(), join);
+        self.sessions.insert(key, Running { handle, left: false });
+        self.keys.insert(self.tasks.spawn(task).id(), key);
+    }
+
+    fn candidate(&mut self, session: SessionId, candidate: Candidate) {
+        let problem = match self.running(session) {
+            Some(running) if running.handle.candidate(candidate) => return,
+            Some(_) => Error::new(ErrorCode::BadMessage, "too many candidates at once"),
+            None => {
+                let newest = self.link.as_ref().and_then(|link| link.newest);
+                if Some(session) <= newest {
+                    return debug!("a candidate for session {session}, which has ended");
+                }
+                let message = format!("a candidate for session {session}, which has not joined");
+                Error::new(ErrorCode::OutOfOrder, message)
+            }
+        };
+        if let Some(link) = &self.link {
+            link.outbox.send(FromCamera::Error { session: Some(session), error: problem });
+        }
+    }
+
+    /// A session's task has ended.
+    fn forget(&mut self, ended: Result<(task::Id, Ended), task::JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(key) = self.keys.remove(&id) else { return };
+        self.sessions.remove(&key);
+        if let Err(failure) = ended {
+            error!(session = key.session.0, "a session broke down: {failure}");
+            if let Some(link) = self.link.as_ref().filter(|link| link.number == key.link) {
+                let error = Error::new(ErrorCode::Other, "the session failed: see the camera's log");
+                link.outbox.send(FromCamera::Error { session: Some(key.session), error });
+            }
+        }
+        self.notifier.status(&self.describe());
+    }
+
+    /// Every viewer hears bye, every socket is closed, every task has ended.
+    async fn stop(mut self, client: Option<Client>) {
+        self.notifier.stopping();
+        info!("stopping; {} viewers hear bye", self.sessions.len());
+        self.sessions.clear();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(SESSIONS_END, ended).await.is_err() {
+            warn!("{} sessions did not end in time and are cut off", self.tasks.len());
+            self.tasks.shutdown().await;
+        }
+        self.link = None;
+        if let Some(client) = client {
+            client.close(CLIENT_END).await;
+        }
+        // Closing a device may block.
+        let camera = Arc::into_inner(self.host.camera);
+        let stopped = task::spawn_blocking(move || camera.map(Camera::stop));
+        if tokio::time::timeout(CAMERA_END, stopped).await.is_err() {
+            warn!("the camera's device did not close in time");
+        }
+        info!("stopped");
+    }
+}
+
+async fn next(client: &mut Option<Client>) -> Option<Event> {
+    match client {
+        Some(client) => client.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}

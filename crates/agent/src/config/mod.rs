@@ -1,0 +1,204 @@
+//! The configuration: first as a person writes it (`raw`, TOML, in any number of files), then
+//! validated ([`Config`], what the rest of the program works with).
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`layers`] | several files as one: later ones win, key by key |
+//! | `raw` | the keys |
+//!
+//! `agent.example.toml` beside this crate's manifest documents every key.
+
+use std::{
+    net::IpAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use peercam_protocol::RoomId;
+
+pub mod layers;
+mod raw;
+
+pub use layers::{Layer, Layers};
+
+use crate::rendezvous::{ServerUrl, ServerUrlError};
+
+/// What the agent does, with every value checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the identity key is kept.
+    pub state_dir: PathBuf,
+    /// The rendezvous server; none: the camera can't be found by viewers.
+    pub server: Option<ServerUrl>,
+    /// The room to wait in; none: the one that belongs to the camera's key.
+    pub room: Option<RoomId>,
+    /// Most viewers at once.
+    pub max_viewers: usize,
+    /// How viewers reach this machine.
+    pub network: Network,
+    /// Picture and sound.
+    pub media: peercam_media::Config,
+}
+
+/// How viewers reach this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Network {
+    /// UDP ports that sessions may use, one each; none: any port that is free.
+    pub udp_ports: Option<RangeInclusive<u16>>,
+    /// Addresses under which this machine can be reached besides its own: the outside of a static
+    /// NAT or of a port forwarding, with the same port numbers.
+    pub advertise: Vec<IpAddr>,
+    /// Whether to offer loopback addresses too, for viewers on this machine.
+    pub loopback: bool,
+}
+
+/// Why a configuration can't be used. Each says the file, what is wrong in it, and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file that can't be read.
+    #[error("{}: {source}: give --config a file that this user can read", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No TOML, an unknown key, or a value of the wrong type.
+    #[error("{}: {message}", .file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// Line, column, the line itself and what is wrong with it.
+        message: String,
+    },
+    /// A value that is not allowed.
+    #[error("{}: {key} = {value}: {allowed}", .file.display())]
+    Value {
+        /// The file whose value counts.
+        file: PathBuf,
+        /// `viewers.max`
+        key: String,
+        /// As it stands in TOML.
+        value: String,
+        /// What is allowed instead.
+        allowed: String,
+    },
+}
+
+impl Config {
+    /// Reads files; later ones override earlier ones key by key. No files: the defaults.
+    ///
+    /// # Errors
+    ///
+    /// The first thing found wrong.
+    pub fn load(files: &[PathBuf]) -> Result<Self, Error> {
+        let layers = files
+            .iter()
+            .map(|file| match std::fs::read_to_string(file) {
+                Ok(text) => Ok(Layer { file: file.clone(), text }),
+                Err(source) => Err(Error::Unreadable { file: file.clone(), source }),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Self::from_layers(&layers)
+    }
+
+    /// The same from texts in memory.
+    ///
+    /// # Errors
+    ///
+    /// The first thing found wrong.
+    pub fn from_layers(layers: &[Layer]) -> Result<Self, Error> {
+        let (layers, raw) = Layers::merge::<raw::Config>(layers)?;
+        Self::validate(&layers, raw)
+    }
+
+    fn validate(layers: &Layers, raw: raw::Config) -> Result<Self, Error> {
+        let raw::Config { state_dir, rendezvous, viewers, network, video, audio } = raw;
+        if !state_dir.is_absolute() {
+            return Err(layers.refuse("state-dir", "use an absolute path"));
+        }
+        let server = match rendezvous.url.as_deref() {
+            None => None,
+            Some(url) => Some(url.parse().map_err(|error: ServerUrlError| {
+                layers.refuse("rendezvous.url", &error.to_string())
+            })?),
+        };
+        let room = match rendezvous.room.as_deref() {
+            None => None,
+            Some(room) => Some(room.parse().map_err(|error: peercam_protocol::room::RoomIdError| {
+                layers.refuse("rendezvous.room", &error.to_string())
+            })?),
+        };
+        if !(1..=1000).contains(&viewers.max) {
+            return Err(layers.refuse("viewers.max", "allowed is 1 to 1000"));
+        }
+        let media = peercam_media::Config { video, audio };
+        media.check().map_err(|error| layers.refuse_as(error.key, error.value, &error.allowed))?;
+        Ok(Self {
+            state_dir,
+            server,
+            room,
+            max_viewers: viewers.max,
+            network: Network::validate(layers, network)?,
+            media,
+        })
+    }
+}
+
+impl Network {
+    fn validate(layers: &Layers, raw: raw::Network) -> Result<Self, Error> {
+        let raw::Network { udp_ports, advertise, loopback } = raw;
+        let refuse = || {
+            layers.refuse(
+                "network.udp-ports",
+                "write it as \"first-last\", such as \"50000-50015\", with ports from 1024 to 65535",
+            )
+        };
+        let udp_ports = match udp_ports {
+            None => None,
+            Some(text) => Some(parse_ports(&text).ok_or_else(refuse)?),
+        };
+        let advertise = advertise
+            .iter()
+            .map(|address| match address.parse::<IpAddr>() {
+                Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() => Ok(ip),
+                _ => Err(layers.refuse(
+                    "network.advertise",
+                    &format!("{address:?} is no address: list IPv4 or IPv6 addresses, no names"),
+                )),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { udp_ports, advertise, loopback })
+    }
+}
+
+fn parse_ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-')?;
+    let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?);
+    (first >= 1024 && first <= last).then_some(first..=last)
+}
+
+/// The annotated example: every key with its default, for `--help` and the documentation.
+pub const EXAMPLE: &str = include_str!("../../agent.example.toml");
+
+impl Default for Config {
+    /// What an empty configuration means.
+    fn default() -> Self {
+        let raw = raw::Config::default();
+        Self {
+            state_dir: raw.state_dir,
+            server: None,
+            room: None,
+            max_viewers: raw.viewers.max,
+            network: Network::default(),
+            media: peercam_media::Config { video: raw.video, audio: raw.audio },
+        }
+    }
+}
+
+impl Layer {
+    /// A layer whose text is not from a file; `name` stands for it in errors.
+    pub fn new(name: impl AsRef<Path>, text: impl Into<String>) -> Self {
+        Self { file: name.as_ref().to_owned(), text: text.into() }
+    }
+}

@@ -1,0 +1,61 @@
+//! The keys as a person writes them. Nothing is checked here but names and types.
+
+use std::path::PathBuf;
+
+use peercam_media::{AudioConfig, VideoConfig};
+use serde::Deserialize;
+
+/// The whole file. Each table may be left out, and each key in it.
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Config {
+    pub state_dir: PathBuf,
+    pub rendezvous: Rendezvous,
+    pub viewers: Viewers,
+    pub network: Network,
+    pub video: VideoConfig,
+    pub audio: AudioConfig,
+}
+
+/// `[rendezvous]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Rendezvous {
+    pub url: Option<String>,
+    pub room: Option<String>,
+}
+
+/// `[viewers]`
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Viewers {
+    pub max: usize,
+}
+
+/// `[network]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Network {
+    pub udp_ports: Option<String>,
+    pub advertise: Vec<String>,
+    pub loopback: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: "/data/peercam".into(),
+            rendezvous: Rendezvous::default(),
+            viewers: Viewers::default(),
+            network: Network::default(),
+            video: VideoConfig::default(),
+            audio: AudioConfig::default(),
+        }
+    }
+}
+
+impl Default for Viewers {
+    fn default() -> Self {
+        Self { max: 20 }
+    }
+}

@@ -1,0 +1,134 @@
+//! Who this camera is: an Ed25519 key (RFC 8032), made on first start and kept from then on.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use ed25519_dalek::{
+    SigningKey, VerifyingKey,
+    pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes, spki::der::pem::LineEnding},
+};
+use peercam_protocol::RoomId;
+
+/// Name of the key's file in the state directory: PKCS #8 in PEM (RFC 5958, RFC 7468), as
+/// `openssl genpkey -algorithm ed25519` writes it.
+pub const FILE_NAME: &str = "identity.pem";
+
+/// The camera's key pair.
+#[derive(Debug)]
+pub struct Identity {
+    key: SigningKey,
+}
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder that can't be made, read or written.
+    #[error("the identity key {}: {action}: {source}: check state-dir and whose it is", .file.display())]
+    Io {
+        /// The key's file.
+        file: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file that holds no key. It is left as it is.
+    #[error(
+        "the identity key {} is damaged ({reason}): restore it from a copy, or move it away to \
+         become a new camera with a new room", .file.display()
+    )]
+    Damaged {
+        /// The key's file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No random numbers.
+    #[error("no random numbers for an identity key: {0}")]
+    Random(getrandom::Error),
+}
+
+impl Identity {
+    /// Reads the key in `state_dir`, or makes one where there is none (the folder too).
+    ///
+    /// # Errors
+    ///
+    /// A key file that is there but can't be read or understood is an error and is never
+    /// overwritten: the room, and every link to it, depends on it.
+    pub fn load_or_create(state_dir: &Path) -> Result<Self, Error> {
+        let file = state_dir.join(FILE_NAME);
+        match fs::read_to_string(&file) {
+            Ok(pem) => Self::parse(&file, &pem),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(&file),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(Error::Damaged { file, reason: "it is no text".to_owned() })
+            }
+            Err(source) => Err(Error::Io { file, action: "read", source }),
+        }
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> VerifyingKey {
+        self.key.verifying_key()
+    }
+
+    /// The room that belongs to this key.
+    pub fn room(&self) -> RoomId {
+        RoomId::from_public_key(self.public_key().as_bytes())
+    }
+
+    fn parse(file: &Path, pem: &str) -> Result<Self, Error> {
+        match SigningKey::from_pkcs8_pem(pem) {
+            Ok(key) => Ok(Self { key }),
+            Err(error) => Err(Error::Damaged { file: file.to_owned(), reason: error.to_string() }),
+        }
+    }
+
+    fn create(file: &Path) -> Result<Self, Error> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(Error::Random)?;
+        let key = SigningKey::from_bytes(&seed);
+        // Without the public half (version 1): every tool reads that.
+        let bytes = KeypairBytes { secret_key: seed, public_key: None };
+        let pem = bytes.to_pkcs8_pem(LineEnding::LF).map_err(|error| Error::Damaged {
+            file: file.to_owned(),
+            reason: error.to_string(),
+        })?;
+        write_durably(file, pem.as_bytes())?;
+        Ok(Self { key })
+    }
+}
+
+/// Writes a file so that after a power failure it is there whole or not at all, readable only by
+/// its owner.
+fn write_durably(file: &Path, content: &[u8]) -> Result<(), Error> {
+    let failed =
+        |action| move |source| Error::Io { file: file.to_owned(), action, source };
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed("make its folder"))?;
+    let draft = file.with_extension("pem.new");
+    // What a power failure may have left of an earlier attempt.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove an old draft")(error));
+        }
+        _ => {}
+    }
+    let mut output = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)
+        .map_err(failed("create"))?;
+    output.write_all(content).and_then(|()| output.sync_all()).map_err(failed("write"))?;
+    fs::rename(&draft, file).map_err(failed("put in place"))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync its folder"))
+}

@@ -1,0 +1,206 @@
+//! Where a session listens, and under which addresses it says so.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rtc::{
+    ice::candidate::{Candidate, CandidateType, unmarshal_candidate},
+    shared::ifaces::ifaces,
+};
+
+use crate::config;
+
+/// Hands out ports of the configured range, one for each session.
+#[derive(Debug)]
+pub struct Network {
+    config: config::Network,
+    taken: Mutex<HashSet<u16>>,
+}
+
+/// Why a session gets no sockets.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No interface has an address.
+    #[error("this machine has no network address")]
+    NoAddress,
+    /// The interfaces can't be listed.
+    #[error("the network interfaces can't be listed: {0}")]
+    Interfaces(#[source] std::io::Error),
+    /// Every port of the range is in use.
+    #[error("all UDP ports of network.udp-ports ({0}-{1}) are in use: give a wider range")]
+    NoPort(u16, u16),
+}
+
+/// The addresses of one session. Its port is free again when this is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    network: Arc<Network>,
+    addresses: Vec<SocketAddr>,
+    port: Option<u16>,
+}
+
+impl Network {
+    /// From the configuration.
+    pub fn new(config: config::Network) -> Self {
+        Self { config, taken: Mutex::default() }
+    }
+
+    /// Addresses to bind for one session: one of each network interface as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Without any address, or without a free port.
+    pub fn lease(self: &Arc<Self>) -> Result<Lease, Error> {
+        let local = local_addresses(self.config.loopback)?;
+        let Some(range) = self.config.udp_ports.clone() else {
+            let addresses = local.iter().map(|&ip| SocketAddr::new(ip, 0)).collect();
+            return Ok(Lease { network: self.clone(), addresses, port: None });
+        };
+        // The library binds the sockets, so all that can be done here is to look whether that
+        // will work; between two sessions the set decides.
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let port = range
+            .clone()
+            .filter(|port| !taken.contains(port))
+            .find(|&port| local.iter().all(|&ip| UdpSocket::bind((ip, port)).is_ok()))
+            .ok_or(Error::NoPort(*range.start(), *range.end()))?;
+        taken.insert(port);
+        let addresses = local.iter().map(|&ip| SocketAddr::new(ip, port)).collect();
+        Ok(Lease { network: self.clone(), addresses, port: Some(port) })
+    }
+}
+
+impl Lease {
+    /// Where to bind; port 0 is any.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The candidates to send besides `candidate`: for each advertised address of its family the
+    /// same port there. Only host candidates have siblings.
+    pub fn advertised(&self, candidate: &str) -> Vec<String> {
+        let Ok(candidate) = unmarshal_candidate(strip(candidate)) else { return Vec::new() };
+        if candidate.candidate_type() != CandidateType::Host || candidate.addr().ip().is_loopback()
+        {
+            return Vec::new();
+        }
+        self.network
+            .config
+            .advertise
+            .iter()
+            .filter(|ip| ip.is_ipv4() == candidate.addr().is_ipv4())
+            .zip(1..)
+            .map(|(ip, nth)| advertise(&candidate, *ip, nth))
+            .collect()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(port) = self.port {
+            let mut taken = self.network.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.remove(&port);
+        }
+    }
+}
+
+/// A host candidate (RFC 8839 §5.1) for `candidate`'s socket under another address, with a
+/// foundation of its own, and a priority (RFC 8445 §5.1.2.1) just below: where both lead here, the
+/// direct way wins.
+fn advertise(candidate: &Candidate, ip: IpAddr, nth: u32) -> String {
+    let priority = candidate.priority().saturating_sub(nth << 8);
+    let foundation = format!("{}{nth}", candidate.foundation());
+    let port = candidate.addr().port();
+    format!("candidate:{foundation} {} udp {priority} {ip} {port} typ host", candidate.component())
+}
+
+fn strip(candidate: &str) -> &str {
+    candidate.strip_prefix("candidate:").unwrap_or(candidate)
+}
+
+/// Addresses that a viewer elsewhere may reach: neither loopback (unless asked for, or nothing
+/// else is there) nor link-local (meaningless without a zone).
+fn local_addresses(loopback: bool) -> Result<Vec<IpAddr>, Error> {
+    let mut all: Vec<IpAddr> = ifaces()
+        .map_err(Error::Interfaces)?
+        .into_iter()
+        .filter_map(|interface| Some(interface.addr?.ip()))
+        .filter(|ip| !ip.is_unspecified() && !is_link_local(ip))
+        .collect();
+    all.sort();
+    all.dedup();
+    let others: Vec<IpAddr> = all.iter().copied().filter(|ip| !ip.is_loopback()).collect();
+    let chosen = if loopback || others.is_empty() { all } else { others };
+    if chosen.is_empty() { Err(Error::NoAddress) } else { Ok(chosen) }
+}
+
+fn is_link_local(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(udp_ports: Option<std::ops::RangeInclusive<u16>>, advertise: &[&str]) -> Arc<Network> {
+        let advertise = advertise.iter().map(|ip| ip.parse().unwrap()).collect();
+        Arc::new(Network::new(config::Network { udp_ports, advertise, loopback: true }))
+    }
+
+    /// A range of ports that nobody listens on.
+    fn free_range(length: u16) -> std::ops::RangeInclusive<u16> {
+        (20_000..60_000)
+            .step_by(usize::from(length))
+            .map(|first| first..=first + length - 1)
+            .find(|range| range.clone().all(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok()))
+            .unwrap()
+    }
+
+    #[test]
+    fn sessions_get_different_ports_and_give_them_back() {
+        let range = free_range(2);
+        let network = network(Some(range.clone()), &[]);
+        let first = network.lease().unwrap();
+        let second = network.lease().unwrap();
+        assert!(first.addresses().iter().all(|address| range.contains(&address.port())));
+        assert_ne!(first.addresses()[0].port(), second.addresses()[0].port());
+        assert!(matches!(network.lease(), Err(Error::NoPort(..))));
+        let port = first.addresses()[0].port();
+        drop(first);
+        assert_eq!(network.lease().unwrap().addresses()[0].port(), port);
+    }
+
+    #[test]
+    fn a_port_that_another_program_uses_is_left_alone() {
+        let range = free_range(2);
+        let _other = UdpSocket::bind(("127.0.0.1", *range.start())).unwrap();
+        let lease = network(Some(range.clone()), &[]).lease().unwrap();
+        assert_eq!(lease.addresses()[0].port(), *range.end());
+    }
+
+    #[test]
+    fn advertised_addresses_have_the_port_of_the_socket_and_a_lower_priority() {
+        let lease = network(None, &["203.0.113.7", "2001:db8::7", "203.0.113.8"]).lease().unwrap();
+        let candidate = "candidate:167090039 1 udp 2130706431 10.0.2.15 50003 typ host";
+        assert_eq!(
+            lease.advertised(candidate),
+            [
+                "candidate:1670900391 1 udp 2130706175 203.0.113.7 50003 typ host",
+                "candidate:1670900392 1 udp 2130705919 203.0.113.8 50003 typ host",
+            ]
+        );
+        for line in lease.advertised(candidate) {
+            unmarshal_candidate(strip(&line)).unwrap();
+        }
+        let reflexive =
+            "candidate:1 1 udp 1694498815 198.51.100.9 50003 typ srflx raddr 10.0.2.15 rport 50003";
+        assert!(lease.advertised(reflexive).is_empty());
+        assert!(lease.advertised("garbage").is_empty());
+    }
+}

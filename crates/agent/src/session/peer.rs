@@ -1,0 +1,202 @@
+//! The library's peer connection, set up as this camera needs it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rtc::{
+    ice::mdns::MulticastDnsMode,
+    mdns::MulticastSocket,
+    peer_connection::{
+        configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX},
+        transport::RTCDtlsRole,
+    },
+    rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
+};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+use webrtc::{
+    data_channel::DataChannel,
+    error::Result,
+    peer_connection::{
+        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
+        RTCCertificate, RTCConfigurationBuilder, RTCIceCandidateInit, RTCIceGatheringState,
+        RTCIceServer, RTCPeerConnectionIceEvent, RTCPeerConnectionState, SettingEngine,
+        SettingEngineBuilder,
+    },
+};
+
+use super::{
+    interceptors,
+    offer::{Codec, RtpOffer},
+};
+
+/// Silence after which a connection counts as interrupted, and as lost.
+const DISCONNECTED: Duration = Duration::from_secs(5);
+const FAILED: Duration = Duration::from_secs(10);
+/// How often a quiet connection is kept open.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Time between two rounds of connectivity checks, and rounds for each pair: 5 s in all. The
+/// library's 200 ms would be the largest part of the time to the first picture.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+const CHECKS: u16 = 100;
+
+/// Events that wait for the session. A session handles each at once; a viewer can't cause more
+/// than a few.
+const EVENTS: usize = 64;
+
+/// What the session hears from its connection.
+pub(super) enum PeerEvent {
+    /// One of our candidates.
+    Candidate(RTCIceCandidateInit),
+    /// There will be no more of them.
+    CandidatesComplete,
+    /// ICE and DTLS together.
+    State(RTCPeerConnectionState),
+    /// The viewer opened a data channel.
+    Channel(Arc<dyn DataChannel>),
+}
+
+/// Makes a connection, with sockets on `addresses`.
+pub(super) async fn connect(
+    certificate: RTCCertificate,
+    ice_servers: Vec<RTCIceServer>,
+    addresses: Vec<SocketAddr>,
+    rtp: Option<&RtpOffer>,
+) -> Result<(Arc<dyn PeerConnection>, mpsc::Receiver<PeerEvent>)> {
+    let (events, receiver) = mpsc::channel(EVENTS);
+    let configuration = RTCConfigurationBuilder::new()
+        .with_ice_servers(ice_servers)
+        .with_certificates(vec![certificate])
+        .build();
+    let connection = PeerConnectionBuilder::new()
+        .with_configuration(configuration)
+        .with_media_engine(media_engine(rtp)?)
+        .with_setting_engine(settings())
+        .with_interceptor_registry(interceptors::registry())
+        .with_handler(Arc::new(Handler { events }))
+        .with_udp_addrs(addresses)
+        .build()
+        .await?;
+    Ok((Arc::new(connection), receiver))
+}
+
+fn settings() -> SettingEngine {
+    // Browsers hide their addresses behind names (RFC 8828, mDNS) and those are resolved by a
+    // multicast socket; a network without multicast is no reason to fail.
+    let mdns = match MulticastSocket::new().into_std() {
+        Ok(_) => MulticastDnsMode::QueryOnly,
+        Err(error) => {
+            debug!("no multicast DNS: {error}");
+            MulticastDnsMode::Disabled
+        }
+    };
+    let at_once = Some(Duration::ZERO);
+    SettingEngineBuilder::new()
+        .with_multicast_dns_mode(mdns)
+        .with_ice_timeouts(Some(DISCONNECTED), Some(FAILED), Some(KEEP_ALIVE))
+        .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
+        .with_srflx_acceptance_min_wait(at_once)
+        .with_prflx_acceptance_min_wait(at_once)
+        .with_relay_acceptance_min_wait(at_once)
+        // The library sends a client's first DTLS message only with its next timer, while a
+        // server's answers go out at once.
+        .with_answering_dtls_role(RTCDtlsRole::Server)
+        .build()
+}
+
+/// Exactly the codecs chosen from the offer, numbered as the viewer numbers them, so that the
+/// answer can't say anything else.
+fn media_engine(rtp: Option<&RtpOffer>) -> Result<MediaEngine> {
+    let mut engine = MediaEngine::default();
+    let Some(RtpOffer { video, audio }) = rtp else { return Ok(engine) };
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: h264(&video.codec),
+            payload_type: video.codec.payload_type,
+        },
+        RtpCodecKind::Video,
+    )?;
+    if let Some(payload_type) = video.retransmission {
+        let rtx = RTCRtpCodec {
+            mime_type: MIME_TYPE_RTX.to_owned(),
+            clock_rate: 90_000,
+            channels: 0,
+            sdp_fmtp_line: format!("apt={}", video.codec.payload_type),
+            rtcp_feedback: Vec::new(),
+        };
+        let rtx = RTCRtpCodecParameters { rtp_codec: rtx, payload_type };
+        engine.register_codec(rtx, RtpCodecKind::Video)?;
+    }
+    if let Some(audio) = audio {
+        let opus =
+            RTCRtpCodecParameters { rtp_codec: opus(audio), payload_type: audio.payload_type };
+        engine.register_codec(opus, RtpCodecKind::Audio)?;
+    }
+    Ok(engine)
+}
+
+/// H.264 (RFC 6184) with the feedback we act on.
+pub(super) fn h264(codec: &Codec) -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback {
+        typ: typ.to_owned(),
+        parameter: parameter.to_owned(),
+    };
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_H264.to_owned(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: codec.parameters.clone(),
+        rtcp_feedback: vec![
+            feedback("nack", ""),
+            feedback("nack", "pli"),
+            feedback("ccm", "fir"),
+        ],
+    }
+}
+
+/// Opus (RFC 7587).
+pub(super) fn opus(codec: &Codec) -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_OPUS.to_owned(),
+        clock_rate: 48_000,
+        channels: 2,
+        sdp_fmtp_line: codec.parameters.clone(),
+        rtcp_feedback: Vec::new(),
+    }
+}
+
+/// Passes events on. The library waits for each of these calls: none may block.
+struct Handler {
+    events: mpsc::Sender<PeerEvent>,
+}
+
+impl Handler {
+    fn tell(&self, event: PeerEvent) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
+            warn!("a session is too slow for its connection: an event was dropped");
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        match event.candidate.to_json() {
+            Ok(candidate) => self.tell(PeerEvent::Candidate(candidate)),
+            Err(error) => warn!("a candidate of ours can't be written down: {error}"),
+        }
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.tell(PeerEvent::CandidatesComplete);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.tell(PeerEvent::State(state));
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        self.tell(PeerEvent::Channel(channel));
+    }
+}

@@ -1,0 +1,245 @@
+//! The `rtp` transport: H.264 and Opus over SRTP.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use peercam_media::{AccessUnit, AudioPacket, Camera, Frame, Subscription};
+use rtc::{
+    media_stream::MediaStreamTrack,
+    rtcp::{
+        sender_report::SenderReport,
+        source_description::{
+            SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
+        },
+    },
+    rtp::{self, header::Header},
+    rtp_transceiver::rtp_sender::{
+        RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
+        RtpCodecKind,
+    },
+};
+use tokio::{sync::watch, time::Instant};
+use webrtc::{
+    error::Result,
+    media_stream::track_local::{TrackLocal, TrackLocalEvent, static_rtp::TrackLocalStaticRTP},
+    peer_connection::PeerConnection,
+};
+
+use super::{
+    control::Clock,
+    offer::RtpOffer,
+    peer::{h264, opus},
+};
+use crate::packetizer::Packetizer;
+
+/// Time between two sender reports (RFC 3550 §6.4.1), and between two `clock` events.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// One stream for both tracks, and one CNAME: the viewer plays them in step.
+const STREAM_NAME: &str = "peercam";
+
+/// The tracks of one session.
+pub(super) struct Sender {
+    video: Track,
+    audio: Option<Track>,
+}
+
+/// One RTP stream.
+struct Track {
+    track: Arc<TrackLocalStaticRTP>,
+    ssrc: u32,
+    payload_type: u8,
+    clock_rate: u32,
+    /// RTP timestamp of the media clock's zero: random (RFC 3550 §5.1).
+    offset: u32,
+    sequence_number: u16,
+    packets: u32,
+    octets: u32,
+    reported: Option<Instant>,
+}
+
+impl Sender {
+    /// Adds the tracks that `offer` asks for; before the offer is applied.
+    pub async fn add_to(connection: &dyn PeerConnection, offer: &RtpOffer) -> Result<Self> {
+        let codec = &offer.video.codec;
+        let retransmission = offer.video.retransmission.is_some();
+        let video = Track::new(
+            RtpCodecKind::Video,
+            h264(codec),
+            codec.payload_type,
+            retransmission,
+        );
+        connection.add_track(video.track.clone() as Arc<dyn TrackLocal>).await?;
+        let mut audio = None;
+        if let Some(codec) = &offer.audio {
+            let track = Track::new(RtpCodecKind::Audio, opus(codec), codec.payload_type, false);
+            connection.add_track(track.track.clone() as Arc<dyn TrackLocal>).await?;
+            audio = Some(track);
+        }
+        Ok(Self { video, audio })
+    }
+
+    /// Sends until the camera stops or the connection is closed. Reports to `clock` when frames
+    /// were captured; passes the viewer's wish for a key frame on.
+    pub async fn run(
+        mut self,
+        camera: Arc<Camera>,
+        mut frames: Subscription<Frame>,
+        packetizer: Arc<Packetizer>,
+        clock: watch::Sender<Option<Clock>>,
+    ) -> Result<()> {
+        let feedback = self.video.track.clone();
+        loop {
+            tokio::select! {
+                frame = frames.recv() => match frame {
+                    Some(Frame::Video(unit)) => self.send_video(&unit, &packetizer, &clock).await?,
+                    Some(Frame::Audio(packet)) => self.send_audio(&packet).await?,
+                    None => return Ok(()),
+                },
+                event = feedback.poll() => match event {
+                    // Only key-frame requests come this far, see `interceptors`.
+                    Some(TrackLocalEvent::OnRtcpPacket(_)) => camera.request_key_frame(),
+                    Some(_) => {}
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn send_video(
+        &mut self,
+        unit: &Arc<AccessUnit>,
+        packetizer: &Packetizer,
+        clock: &watch::Sender<Option<Clock>>,
+    ) -> Result<()> {
+        let payloads = packetizer.payloads(unit);
+        let timestamp = self.video.timestamp(unit.pts);
+        for (index, payload) in payloads.iter().enumerate() {
+            let last = index + 1 == payloads.len();
+            self.video.send(payload.clone(), timestamp, last).await?;
+        }
+        if self.video.report(timestamp, unit.captured).await? {
+            let clock_now = Clock { media: timestamp.into(), captured: unit.captured };
+            clock.send_replace(Some(clock_now));
+        }
+        Ok(())
+    }
+
+    async fn send_audio(&mut self, packet: &AudioPacket) -> Result<()> {
+        let Some(audio) = &mut self.audio else { return Ok(()) };
+        let timestamp = audio.timestamp(packet.pts);
+        // The marker begins a talk spurt (RFC 7587 §4.1); ours never pauses.
+        audio.send(packet.data.clone(), timestamp, false).await?;
+        audio.report(timestamp, packet.captured).await?;
+        Ok(())
+    }
+}
+
+impl Track {
+    fn new(kind: RtpCodecKind, codec: RTCRtpCodec, payload_type: u8, retransmission: bool) -> Self {
+        let ssrc = random();
+        let clock_rate = codec.clock_rate;
+        let coding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(ssrc),
+                rtx: retransmission.then(|| RTCRtpRtxParameters { ssrc: random() }),
+                ..Default::default()
+            },
+            codec,
+            ..Default::default()
+        };
+        let name = format!("{STREAM_NAME}-{kind}");
+        let track =
+            MediaStreamTrack::new(STREAM_NAME.to_owned(), name.clone(), name, kind, vec![coding]);
+        Self {
+            track: Arc::new(TrackLocalStaticRTP::new(track)),
+            ssrc,
+            payload_type,
+            clock_rate,
+            offset: random(),
+            sequence_number: random() as u16,
+            packets: 0,
+            octets: 0,
+            reported: None,
+        }
+    }
+
+    /// The RTP timestamp of a moment on the media clock; wraps.
+    fn timestamp(&self, pts: Duration) -> u32 {
+        let ticks = pts.as_nanos() * u128::from(self.clock_rate) / 1_000_000_000;
+        self.offset.wrapping_add(ticks as u32)
+    }
+
+    async fn send(&mut self, payload: Bytes, timestamp: u32, marker: bool) -> Result<()> {
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload.len() as u32);
+        let header = Header {
+            version: 2,
+            marker,
+            payload_type: self.payload_type,
+            sequence_number: self.sequence_number,
+            timestamp,
+            ssrc: self.ssrc,
+            ..Default::default()
+        };
+        self.sequence_number = self.sequence_number.wrapping_add(1);
+        self.track.write_rtp(rtp::Packet { header, payload }).await
+    }
+
+    /// Sends a sender report where it is time for one: the first right behind the first frame, so
+    /// that picture and sound are in step from the start. Built on the time of capture and not of
+    /// sending: the viewer then makes up for encoders that take different times.
+    async fn report(&mut self, timestamp: u32, captured: SystemTime) -> Result<bool> {
+        if self.reported.is_some_and(|reported| reported.elapsed() < REPORT_INTERVAL) {
+            return Ok(false);
+        }
+        self.reported = Some(Instant::now());
+        let report = SenderReport {
+            ssrc: self.ssrc,
+            ntp_time: ntp(captured),
+            rtp_time: timestamp,
+            packet_count: self.packets,
+            octet_count: self.octets,
+            ..Default::default()
+        };
+        let name = SourceDescription {
+            chunks: vec![SourceDescriptionChunk {
+                source: self.ssrc,
+                items: vec![SourceDescriptionItem {
+                    sdes_type: SdesType::SdesCname,
+                    text: Bytes::from_static(STREAM_NAME.as_bytes()),
+                }],
+            }],
+        };
+        self.track.write_rtcp(vec![Box::new(report), Box::new(name)]).await?;
+        Ok(true)
+    }
+}
+
+/// A moment as an NTP timestamp (RFC 5905 §6): seconds since 1900 and 2⁻³² s.
+fn ntp(time: SystemTime) -> u64 {
+    const UNIX_EPOCH_IN_NTP: u64 = 2_208_988_800;
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs().wrapping_add(UNIX_EPOCH_IN_NTP);
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    (seconds << 32) | fraction
+}
+
+/// For numbers that must be unlikely to collide, not secret.
+fn random() -> u32 {
+    // Without random numbers the system is beyond help, and DTLS refuses long before.
+    getrandom::u32().unwrap_or(0x7065_6572)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ntp_time_counts_from_1900() {
+        assert_eq!(ntp(UNIX_EPOCH), 2_208_988_800 << 32);
+        assert_eq!(ntp(UNIX_EPOCH + Duration::from_millis(500)) & 0xffff_ffff, 1 << 31);
+    }
+}

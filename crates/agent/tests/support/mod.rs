@@ -1,0 +1,107 @@
+//! What the tests of the agent share: a rendezvous server, the agent itself in this process, and a
+//! viewer without a browser.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+pub mod signalling;
+pub mod viewer;
+
+use std::{net::SocketAddr, time::Duration};
+
+use peercam_agent::{
+    Config,
+    config::Layer,
+};
+use peercam_heartbeat::Notifier;
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+pub use signalling::Socket;
+pub use viewer::{Viewer, ViewerOptions};
+
+/// For anything to happen; generous, since machines are busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The room of every test: each has its own server.
+pub const ROOM: &str = "test-room";
+
+/// A rendezvous server in this process.
+pub struct Rendezvous {
+    pub address: SocketAddr,
+    shutdown: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Rendezvous {
+    pub async fn start() -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    /// Again where it was before.
+    pub async fn start_at(listen: SocketAddr) -> Self {
+        let mut config = peercam_rendezvous::Config::default();
+        config.listen = listen;
+        let server = peercam_rendezvous::Server::bind(config).await.unwrap();
+        let address = server.local_addr();
+        let (shutdown, ended) = oneshot::channel::<()>();
+        let task = tokio::spawn(server.run(async move {
+            let _ = ended.await;
+        }));
+        Self { address, shutdown, task }
+    }
+
+    pub async fn stop(self) -> SocketAddr {
+        let _ = self.shutdown.send(());
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+        self.address
+    }
+}
+
+/// The agent in this process, with a small test picture.
+pub struct Agent {
+    pub state: TempDir,
+    shutdown: oneshot::Sender<()>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Agent {
+    pub async fn start(rendezvous: SocketAddr, more: &str) -> Self {
+        let state = TempDir::new().unwrap();
+        let base = format!(
+            "state-dir = {:?}\n\
+             rendezvous = {{ url = \"ws://{rendezvous}\", room = \"{ROOM}\" }}\n\
+             network = {{ loopback = true }}\n\
+             video = {{ width = 320, height = 240, framerate = 15, bitrate-kbps = 300 }}\n",
+            state.path()
+        );
+        let layers = [Layer::new("base", base), Layer::new("more", more)];
+        let config = Config::from_layers(&layers).unwrap();
+        let (shutdown, ended) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let notifier = Notifier::from_env().unwrap();
+            let ended = async move {
+                let _ = ended.await;
+            };
+            peercam_agent::run(config, &notifier, ended).await
+        });
+        let agent = Self { state, shutdown, task };
+        agent.hosted(rendezvous).await;
+        agent
+    }
+
+    /// Waits until the camera is in its room.
+    pub async fn hosted(&self, rendezvous: SocketAddr) {
+        let mut socket = Socket::watch(rendezvous, ROOM).await;
+        tokio::time::timeout(PATIENCE, socket.until_online()).await.expect("the camera hosts its room");
+    }
+
+    pub async fn stop(self) {
+        let _ = self.shutdown.send(());
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// Logs of a failing test: `PEERCAM_LOG=debug cargo test -- --nocapture`.
+pub fn log() {
+    let _ = peercam_agent::logging::start();
+}

@@ -1,0 +1,369 @@
+//! A viewer without a browser: joins, connects, and counts what it receives. Knows nothing of the
+//! agent but the protocol.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use peercam_protocol::{
+    control::{CHANNEL, Event, MEDIA_CHANNEL, Request},
+    signalling::{Candidate, Error, FromViewer, ToViewer, Transport},
+    wire,
+};
+use rtc::{
+    interceptor::Registry,
+    peer_connection::{
+        configuration::{
+            interceptor_registry::register_default_interceptors,
+            media_engine::MediaEngine,
+        },
+        sdp::RTCSessionDescription,
+    },
+    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    rtp,
+    rtp_transceiver::{
+        RTCRtpTransceiverDirection, RTCRtpTransceiverInit, rtp_sender::RtpCodecKind,
+    },
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use webrtc::{
+    data_channel::{DataChannel, DataChannelEvent},
+    media_stream::track_remote::{TrackRemote, TrackRemoteEvent},
+    peer_connection::{
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
+        RTCIceCandidateInit, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+    },
+};
+
+use super::signalling::Socket;
+
+/// How to watch.
+#[derive(Debug, Clone)]
+pub struct ViewerOptions {
+    pub transport: Transport,
+    /// Address to gather candidates on.
+    pub local: SocketAddr,
+}
+
+impl ViewerOptions {
+    /// On the loopback interface.
+    pub fn new(transport: Transport) -> Self {
+        Self { transport, local: "127.0.0.1:0".parse().unwrap() }
+    }
+}
+
+/// What has been received so far.
+#[derive(Debug, Clone, Default)]
+pub struct Received {
+    /// ICE and DTLS are there.
+    pub connected: bool,
+    /// The connection was there and is gone.
+    pub closed: bool,
+    /// Whole pictures (RTP packets with the marker), and key frames among them.
+    pub frames: usize,
+    pub key_frames: usize,
+    /// Packets of sound.
+    pub audio: usize,
+    /// RTP sequence numbers of the picture that never came.
+    pub lost: usize,
+    /// Bytes of the `media` channel, in messages.
+    pub media: Vec<Bytes>,
+    /// From the `control` channel.
+    pub events: Vec<Event>,
+    /// From signalling, after the answer.
+    pub errors: Vec<Error>,
+    pub byes: usize,
+    /// Since the offer was sent.
+    pub connected_after: Option<Duration>,
+    pub first_frame_after: Option<Duration>,
+}
+
+/// A viewer who watches.
+pub struct Viewer {
+    connection: Arc<dyn PeerConnection>,
+    control: Arc<dyn DataChannel>,
+    received: watch::Receiver<Received>,
+    video: Arc<Mutex<Option<Arc<dyn TrackRemote>>>>,
+    /// Ends the line to the rendezvous when dropped.
+    outgoing: Option<mpsc::Sender<FromViewer>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Viewer {
+    /// Joins the room and returns once the offer is out.
+    pub async fn join(server: SocketAddr, room: &str, options: ViewerOptions) -> Self {
+        let mut socket = Socket::watch(server, room).await;
+        socket.until_online().await;
+        let (received, receiver) = watch::channel(Received::default());
+        let (outgoing, mut outbox) = mpsc::channel::<FromViewer>(64);
+        let video = Arc::new(Mutex::new(None));
+        let begun = Instant::now();
+        let handler = Handler {
+            received: received.clone(),
+            outgoing: outgoing.clone(),
+            video: video.clone(),
+            begun,
+        };
+        let mut engine = MediaEngine::default();
+        engine.register_default_codecs().unwrap();
+        let registry = register_default_interceptors(Registry::new(), &mut engine).unwrap();
+        let connection = PeerConnectionBuilder::new()
+            .with_configuration(RTCConfigurationBuilder::new().build())
+            .with_media_engine(engine)
+            .with_interceptor_registry(registry)
+            .with_handler(Arc::new(handler))
+            .with_udp_addrs(vec![options.local])
+            .build()
+            .await
+            .unwrap();
+        let connection: Arc<dyn PeerConnection> = Arc::new(connection);
+        let mut tasks = Vec::new();
+        let control = connection.create_data_channel(CHANNEL, None).await.unwrap();
+        tasks.push(tokio::spawn(read_control(control.clone(), received.clone())));
+        match options.transport {
+            Transport::Rtp => {
+                for kind in [RtpCodecKind::Video, RtpCodecKind::Audio] {
+                    let direction = RTCRtpTransceiverDirection::Recvonly;
+                    let init = RTCRtpTransceiverInit { direction, ..Default::default() };
+                    connection.add_transceiver_from_kind(kind, Some(init)).await.unwrap();
+                }
+            }
+            Transport::Fmp4 => {
+                let media = connection.create_data_channel(MEDIA_CHANNEL, None).await.unwrap();
+                tasks.push(tokio::spawn(read_media(media, received.clone(), begun)));
+            }
+        }
+        let offer = connection.create_offer(None).await.unwrap();
+        let join = FromViewer::Join { transport: options.transport, offer: offer.sdp.clone() };
+        socket.send(&join).await;
+        connection.set_local_description(offer).await.unwrap();
+        let peer = connection.clone();
+        tasks.push(tokio::spawn(async move {
+            // Candidates may overtake nothing: the answer comes first on the same line.
+            loop {
+                tokio::select! {
+                    message = socket.next() => match message {
+                        Some(message) => hear(&peer, message, &received).await,
+                        None => return,
+                    },
+                    message = outbox.recv() => match message {
+                        Some(message) => socket.send(&message).await,
+                        None => return,
+                    },
+                }
+            }
+        }));
+        let outgoing = Some(outgoing);
+        Self { connection, control, received: receiver, video, outgoing, tasks }
+    }
+
+    /// What has been received up to now.
+    pub fn received(&self) -> Received {
+        self.received.borrow().clone()
+    }
+
+    /// Waits until enough has been received.
+    pub async fn until(&self, what: &str, enough: impl Fn(&Received) -> bool) -> Received {
+        let mut received = self.received.clone();
+        let waiting = tokio::time::timeout(super::PATIENCE, received.wait_for(|all| enough(all)));
+        let outcome = match waiting.await {
+            Ok(outcome) => outcome.unwrap().clone(),
+            Err(_) => {
+                let Received { media, .. } = self.received();
+                let seen = Received { media: Vec::new(), ..self.received() };
+                panic!("no {what}; {} media messages, {seen:#?}", media.len());
+            }
+        };
+        outcome
+    }
+
+    /// Waits for more pictures, of whichever transport.
+    pub async fn plays_on(&self) {
+        let now = self.received();
+        let (frames, media) = (now.frames, now.media.len());
+        self.until("more pictures", |all| all.frames > frames + 5 || all.media.len() > media + 5)
+            .await;
+    }
+
+    pub async fn request(&self, request: &Request) {
+        self.control.send_text(&wire::encode(request)).await.unwrap();
+    }
+
+    pub async fn say(&self, text: &str) {
+        self.control.send_text(text).await.unwrap();
+    }
+
+    /// Asks for a key frame by RTCP.
+    pub async fn picture_loss(&self) {
+        let track = self.video.lock().unwrap().clone().expect("video has come");
+        let media_ssrc = track.ssrcs().await[0];
+        let pli = PictureLossIndication { sender_ssrc: 0, media_ssrc };
+        track.write_rtcp(vec![Box::new(pli)]).await.unwrap();
+    }
+
+    /// A message to the rendezvous.
+    pub async fn signal(&self, message: FromViewer) {
+        self.outgoing.as_ref().unwrap().send(message).await.unwrap();
+    }
+
+    /// Leaves as a closed page does: without a word.
+    pub async fn leave(self) {
+        self.connection.close().await.unwrap();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn hear(
+    peer: &Arc<dyn PeerConnection>,
+    message: ToViewer,
+    received: &watch::Sender<Received>,
+) {
+    match message {
+        ToViewer::Answer { sdp } => {
+            let answer = RTCSessionDescription::answer(sdp).unwrap();
+            peer.set_remote_description(answer).await.unwrap();
+        }
+        ToViewer::Candidate { candidate } if !candidate.candidate.is_empty() => {
+            let candidate = RTCIceCandidateInit {
+                candidate: candidate.candidate,
+                sdp_mid: candidate.sdp_mid,
+                sdp_mline_index: candidate.sdp_m_line_index,
+                username_fragment: candidate.username_fragment,
+                url: None,
+            };
+            peer.add_ice_candidate(candidate).await.unwrap();
+        }
+        ToViewer::Error { error } => received.send_modify(|all| all.errors.push(error)),
+        ToViewer::Bye { .. } => received.send_modify(|all| all.byes += 1),
+        _ => {}
+    }
+}
+
+async fn read_control(channel: Arc<dyn DataChannel>, received: watch::Sender<Received>) {
+    while let Some(event) = channel.poll().await {
+        if let DataChannelEvent::OnMessage(message) = event {
+            let event = wire::decode(std::str::from_utf8(&message.data).unwrap()).unwrap();
+            received.send_modify(|all| all.events.push(event));
+        }
+    }
+}
+
+async fn read_media(
+    channel: Arc<dyn DataChannel>,
+    received: watch::Sender<Received>,
+    begun: Instant,
+) {
+    while let Some(event) = channel.poll().await {
+        if let DataChannelEvent::OnMessage(message) = event {
+            received.send_modify(|all| {
+                all.first_frame_after.get_or_insert(begun.elapsed());
+                all.media.push(message.data.freeze());
+            });
+        }
+    }
+}
+
+struct Handler {
+    received: watch::Sender<Received>,
+    outgoing: mpsc::Sender<FromViewer>,
+    video: Arc<Mutex<Option<Arc<dyn TrackRemote>>>>,
+    begun: Instant,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        let candidate = event.candidate.to_json().unwrap();
+        let candidate = Candidate {
+            candidate: candidate.candidate,
+            sdp_mid: None,
+            sdp_m_line_index: Some(0),
+            username_fragment: None,
+        };
+        let _ = self.outgoing.try_send(FromViewer::Candidate { candidate });
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.received.send_modify(|all| match state {
+            RTCPeerConnectionState::Connected => {
+                all.connected = true;
+                all.connected_after.get_or_insert(self.begun.elapsed());
+            }
+            RTCPeerConnectionState::Failed
+            | RTCPeerConnectionState::Closed
+            | RTCPeerConnectionState::Disconnected => all.closed = true,
+            _ => {}
+        });
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let (received, begun) = (self.received.clone(), self.begun);
+        if track.kind().await == RtpCodecKind::Video {
+            *self.video.lock().unwrap() = Some(track.clone());
+            tokio::spawn(read_video(track, received, begun));
+        } else {
+            tokio::spawn(async move {
+                while let Some(event) = track.poll().await {
+                    if matches!(event, TrackRemoteEvent::OnRtpPacket(_)) {
+                        received.send_modify(|all| all.audio += 1);
+                    }
+                }
+            });
+        }
+    }
+}
+
+async fn read_video(
+    track: Arc<dyn TrackRemote>,
+    received: watch::Sender<Received>,
+    begun: Instant,
+) {
+    let mut key = false;
+    let mut expected: Option<u16> = None;
+    while let Some(event) = track.poll().await {
+        let TrackRemoteEvent::OnRtpPacket(packet) = event else { continue };
+        key |= begins_key_frame(&packet);
+        let sequence_number = packet.header.sequence_number;
+        // Retransmitted packets come late; what comes is not lost.
+        let ahead = expected.map_or(0, |expected| sequence_number.wrapping_sub(expected));
+        let late = ahead > u16::MAX / 2;
+        if !late {
+            expected = Some(sequence_number.wrapping_add(1));
+        }
+        let ended = packet.header.marker;
+        received.send_modify(|all| {
+            if late {
+                all.lost = all.lost.saturating_sub(1);
+            } else {
+                all.lost += usize::from(ahead);
+            }
+            if ended {
+                all.frames += 1;
+                all.key_frames += usize::from(key);
+                all.first_frame_after.get_or_insert(begun.elapsed());
+            }
+        });
+        if ended {
+            key = false;
+        }
+    }
+}
+
+/// Whether the packet holds a sequence parameter set (RFC 6184 §5.4), or an IDR slice.
+fn begins_key_frame(packet: &rtp::Packet) -> bool {
+    let payload = &packet.payload;
+    match payload.first().map(|byte| byte & 0x1f) {
+        Some(24) => payload.get(3).is_some_and(|byte| byte & 0x1f == 7),
+        Some(28) => payload.get(1).is_some_and(|byte| byte & 0x1f == 5),
+        Some(kind) => kind == 5 || kind == 7,
+        None => false,
+    }
+}
