@@ -79,7 +79,7 @@ impl Camera {
         let status = Status { encoder: Some(encoder.clone()), ..Status::default() };
         let status = Arc::new(watch::Sender::new(status));
         let supervisor = Supervisor {
-            lifecycle: Lifecycle::new(settings.linger, settings.audio.is_some()),
+            lifecycle: Lifecycle::new(settings.linger),
             settings: Arc::new(settings),
             encoder,
             frames: frames.clone(),
@@ -201,11 +201,15 @@ impl Supervisor {
     }
 
     fn observe(&self, fault: Option<String>) -> Observation {
-        let pulse = self.run.as_ref().map(|(_, pulse)| pulse);
+        let outputs = self.run.iter().flat_map(|(_, pulse)| {
+            let sound = self.settings.audio.as_ref().map(|_| ("sound", pulse.sound.last()));
+            [("picture", pulse.picture.last()), ("muxed picture", pulse.chunk.last())]
+                .into_iter()
+                .chain(sound)
+        });
         Observation {
             watchers: self.frames.subscribers() + self.chunks.subscribers(),
-            picture: pulse.and_then(|pulse| pulse.picture()),
-            sound: pulse.and_then(|pulse| pulse.sound()),
+            outputs: outputs.collect(),
             fault,
         }
     }
@@ -253,7 +257,7 @@ impl Supervisor {
             Phase::Running { live: true, .. } => (State::Live, None),
             Phase::Failed { message, .. } => (State::Failed, Some(message.clone())),
         };
-        let codec = self.run.as_ref().and_then(|(_, pulse)| pulse.codec());
+        let codec = self.run.as_ref().and_then(|(_, pulse)| pulse.codec.get());
         self.status.send_if_modified(|status| {
             let stream = codec.map(|codec| StreamInfo {
                 width: self.settings.video.width,

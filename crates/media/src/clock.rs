@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn people_read_the_time_of_day_in_utc() {
-        assert_eq!(&time_of_day(1_795_000_000_123), b"09:06:40.123");
+        assert_eq!(&time_of_day(1_795_000_000_123), b"11:06:40.123");
         assert_eq!(&time_of_day(0), b"00:00:00.000");
     }
 }

@@ -17,10 +17,8 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(30);
 pub(crate) struct Observation {
     /// How many subscribe.
     pub watchers: usize,
-    /// When the last picture came, of this run.
-    pub picture: Option<Instant>,
-    /// When the last sound came, of this run.
-    pub sound: Option<Instant>,
+    /// What the run is to make, each with the time at which it last did; empty without a run.
+    pub outputs: Vec<(&'static str, Option<Instant>)>,
     /// What went wrong, in a sentence.
     pub fault: Option<String>,
 }
@@ -54,16 +52,14 @@ pub(crate) enum Phase {
 pub(crate) struct Lifecycle {
     phase: Phase,
     linger: Duration,
-    expects_sound: bool,
     unwatched_since: Option<Instant>,
     /// Failures in a row.
     failures: u32,
 }
 
 impl Lifecycle {
-    pub(crate) fn new(linger: Duration, expects_sound: bool) -> Self {
-        let phase = Phase::Idle;
-        Self { phase, linger, expects_sound, unwatched_since: None, failures: 0 }
+    pub(crate) fn new(linger: Duration) -> Self {
+        Self { phase: Phase::Idle, linger, unwatched_since: None, failures: 0 }
     }
 
     pub(crate) fn phase(&self) -> &Phase {
@@ -86,14 +82,13 @@ impl Lifecycle {
                 Some(Action::Stop)
             }
             Phase::Running { since, live } => {
-                *live = seen.picture.is_some() && (seen.sound.is_some() || !self.expects_sound);
-                if *live && now >= *since + HEALTHY {
+                let since = *since;
+                *live =
+                    !seen.outputs.is_empty() && seen.outputs.iter().all(|(_, last)| last.is_some());
+                if *live && now >= since + HEALTHY {
                     self.failures = 0;
                 }
-                let message = seen.fault.clone().or_else(|| {
-                    let what = (now >= self.stalled_at(&seen)?).then(|| self.stalled(&seen))?;
-                    Some(what)
-                })?;
+                let message = seen.fault.or_else(|| stalled(now, since, &seen.outputs))?;
                 self.fail(now, message);
                 Some(Action::Stop)
             }
@@ -112,7 +107,10 @@ impl Lifecycle {
         let abandoned = self.unwatched_since.map(|since| since + self.linger);
         match &self.phase {
             Phase::Idle => None,
-            Phase::Running { .. } => abandoned.into_iter().chain(self.stalled_at(seen)).min(),
+            Phase::Running { since, .. } => {
+                let stalls = seen.outputs.iter().map(|(_, last)| patience(*since, *last));
+                stalls.chain(abandoned).min()
+            }
             Phase::Failed { until, .. } => abandoned.or(Some(*until)),
         }
     }
@@ -127,29 +125,24 @@ impl Lifecycle {
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Failed { until: now + back_off, message };
     }
+}
 
-    /// When picture or sound will have been missing for too long.
-    fn stalled_at(&self, seen: &Observation) -> Option<Instant> {
-        let Phase::Running { since, .. } = self.phase else { return None };
-        let limit = |last: Option<Instant>| last.map_or(since + FIRST, |last| last + STALL);
-        let sound = self.expects_sound.then(|| limit(seen.sound));
-        sound.into_iter().chain([limit(seen.picture)]).min()
-    }
+/// Until when the next unit of an output must have come.
+fn patience(since: Instant, last: Option<Instant>) -> Instant {
+    last.map_or(since + FIRST, |last| last + STALL)
+}
 
-    fn stalled(&self, seen: &Observation) -> String {
-        let picture = match (seen.picture, seen.sound) {
-            (None, _) => true,
-            (Some(_), None) => !self.expects_sound,
-            (Some(picture), Some(sound)) => picture <= sound || !self.expects_sound,
-        };
-        let what = if picture { "picture" } else { "sound" };
-        match (picture, seen.picture, seen.sound) {
-            (true, None, _) | (false, _, None) => {
-                format!("no {what} came within {} s", FIRST.as_secs())
-            }
-            _ => format!("the {what} has stalled: nothing came for {:.1} s", STALL.as_secs_f32()),
-        }
-    }
+/// Says which output has been missing for too long, the longest missing one first.
+fn stalled(
+    now: Instant,
+    since: Instant,
+    outputs: &[(&'static str, Option<Instant>)],
+) -> Option<String> {
+    let late = outputs.iter().filter(|(_, last)| now >= patience(since, *last));
+    late.min_by_key(|(_, last)| last.unwrap_or(since)).map(|(what, last)| match last {
+        None => format!("no {what} came within {} s", FIRST.as_secs()),
+        Some(_) => format!("the {what} has stalled: nothing came for {:.1} s", STALL.as_secs_f32()),
+    })
 }
 
 #[cfg(test)]
@@ -160,11 +153,12 @@ mod tests {
     const LINGER: Duration = Duration::from_secs(5);
 
     fn watched(by: usize) -> Observation {
-        Observation { watchers: by, ..Observation::default() }
+        let outputs = vec![("picture", None), ("sound", None)];
+        Observation { watchers: by, outputs, fault: None }
     }
 
     fn live(at: Instant) -> Observation {
-        Observation { watchers: 1, picture: Some(at), sound: Some(at), fault: None }
+        Observation { outputs: vec![("picture", Some(at)), ("sound", Some(at))], ..watched(1) }
     }
 
     fn broken() -> Observation {
@@ -173,7 +167,7 @@ mod tests {
 
     #[test]
     fn it_runs_while_somebody_watches_and_a_little_longer() {
-        let mut camera = Lifecycle::new(LINGER, true);
+        let mut camera = Lifecycle::new(LINGER);
         let t0 = Instant::now();
         assert_eq!(camera.step(t0, watched(0)), None);
         assert_eq!(camera.step(t0, watched(1)), Some(Action::Start));
@@ -189,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_viewer_who_comes_back_in_time_finds_it_running() {
-        let mut camera = Lifecycle::new(LINGER, false);
+        let mut camera = Lifecycle::new(LINGER);
         let t0 = Instant::now();
         camera.step(t0, watched(1));
         for second in 1..20 {
@@ -208,10 +202,11 @@ mod tests {
             (Some(last + 2 * SECOND), Some(last), "sound"),
         ];
         for (picture, sound, what) in cases {
-            let mut camera = Lifecycle::new(LINGER, true);
+            let mut camera = Lifecycle::new(LINGER);
             camera.step(t0, watched(1));
             camera.step(last, live(last));
-            let seen = Observation { watchers: 1, picture, sound, fault: None };
+            let outputs = vec![("picture", picture), ("sound", sound)];
+            let seen = Observation { outputs, ..watched(1) };
             let deadline = camera.deadline(&seen).unwrap();
             assert!(deadline < last + 3 * SECOND);
             assert_eq!(camera.step(deadline - Duration::from_millis(1), seen.clone()), None);
@@ -223,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_slow_start_is_no_stall_but_no_start_is_a_failure() {
-        let mut camera = Lifecycle::new(LINGER, false);
+        let mut camera = Lifecycle::new(LINGER);
         let t0 = Instant::now();
         camera.step(t0, watched(1));
         assert_eq!(camera.step(t0 + 9 * SECOND, watched(1)), None);
@@ -235,7 +230,7 @@ mod tests {
 
     #[test]
     fn it_is_tried_again_later_and_later_up_to_half_a_minute() {
-        let mut camera = Lifecycle::new(LINGER, false);
+        let mut camera = Lifecycle::new(LINGER);
         let mut now = Instant::now();
         assert_eq!(camera.step(now, watched(1)), Some(Action::Start));
         for seconds in [1, 2, 4, 8, 16, 30, 30, 30] {
@@ -255,7 +250,7 @@ mod tests {
 
     #[test]
     fn nothing_is_tried_while_nobody_watches() {
-        let mut camera = Lifecycle::new(LINGER, false);
+        let mut camera = Lifecycle::new(LINGER);
         let t0 = Instant::now();
         camera.step(t0, watched(1));
         camera.step(t0, broken());

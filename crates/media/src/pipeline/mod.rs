@@ -274,11 +274,16 @@ fn build(
     let mux = gst::ElementFactory::make("isofmp4mux")
         .build()
         .map_err(|error| format!("isofmp4mux, which is built in, can't be made: {error}"))?;
-    // A chunk ends where the next picture begins, a fragment where the next key frame does;
-    // whatever is shorter than a frame says so, and waits for as little sound as possible.
-    mux.set_property("fragment-duration", gst::ClockTime::from_nseconds(2));
-    mux.set_property("chunk-duration", gst::ClockTime::from_nseconds(1));
+    // The muxer knows a picture's end when the next one comes, and cuts at the first picture that
+    // is later than chunk-duration: anything below a frame gives one picture a chunk. The shorter,
+    // the less sound it waits for; but below some milliseconds it loses its way when picture and
+    // sound begin apart. A fragment of one frame lets every key frame begin a fragment.
+    let frame = gst::ClockTime::SECOND / u64::from(settings.video.framerate);
+    mux.set_property("fragment-duration", frame);
+    mux.set_property("chunk-duration", frame / 6);
+    // Key frames come when the encoder or a viewer wants one.
     mux.set_property("send-force-keyunit", false);
+    // An edit list would shift the track's time away from running time.
     mux.set_property_from_str("write-edts-mode", "never");
     let chunk_sink = sink::chunks(outlet.clone());
     add_chain(&pipeline, &[&mux, chunk_sink.upcast_ref()])?;

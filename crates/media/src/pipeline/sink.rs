@@ -30,40 +30,36 @@ pub(crate) struct Outlet {
     pub pulse: Arc<Pulse>,
     /// Access units over all runs.
     pub encoded: Arc<AtomicU64>,
-    /// Called at the first picture and at the first sound.
+    /// Called when an output gives something for the first time.
     pub came_alive: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Signs of life of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
-    picture: Mutex<Option<Instant>>,
-    sound: Mutex<Option<Instant>>,
-    codec: OnceLock<String>,
+    pub picture: Beat,
+    pub sound: Beat,
+    pub chunk: Beat,
+    /// RFC 6381 codecs string of the picture, known from the first key frame on.
+    pub codec: OnceLock<String>,
 }
 
-impl Pulse {
-    /// When the last access unit came.
-    pub(crate) fn picture(&self) -> Option<Instant> {
-        *self.picture.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// When an output last gave something.
+#[derive(Debug, Default)]
+pub(crate) struct Beat(Mutex<Option<Instant>>);
 
-    /// When the last audio packet came.
-    pub(crate) fn sound(&self) -> Option<Instant> {
-        *self.sound.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// RFC 6381 codecs string of the picture, known from the first key frame on.
-    pub(crate) fn codec(&self) -> Option<&String> {
-        self.codec.get()
+impl Beat {
+    pub(crate) fn last(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Outlet {
     /// Notes a sign of life.
-    fn beat(&self, pulse: &Mutex<Option<Instant>>) {
-        let first =
-            pulse.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now()).is_none();
+    fn beat(&self, beat: &Beat) {
+        let mut last = beat.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = last.replace(Instant::now()).is_none();
+        drop(last);
         if first {
             (self.came_alive)();
         }
@@ -107,6 +103,7 @@ pub(crate) fn chunks(outlet: Outlet) -> gst_app::AppSink {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(chunk) = chunk(&mut current, data, &outlet.clock) {
             outlet.chunks.publish(&chunk);
+            outlet.beat(&outlet.pulse.chunk);
         }
     })
 }
