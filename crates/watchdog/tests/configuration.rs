@@ -31,7 +31,6 @@ fn the_installed_configuration_is_valid() {
     let (said, real) = (&agent.policy, &bare.policy);
     assert_eq!(said.restart_delay, real.restart_delay);
     assert_eq!(said.restart_delay_max, real.restart_delay_max);
-    assert_eq!(said.stop_timeout, real.stop_timeout);
     assert_eq!(said.stable_after, real.stable_after);
     assert_eq!(said.broken_after, real.broken_after);
     assert_eq!(said.broken_failures, real.broken_failures);
