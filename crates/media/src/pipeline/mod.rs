@@ -326,7 +326,7 @@ fn encode_sound(
     let before_opus = queue(100)?;
     let opus = make("opusenc")?;
     opus.set_property("bitrate", audio.opus_bitrate_kbps as i32 * 1000);
-    opus.set_property_from_str("frame-size", "20");
+    opus.set_property_from_str("frame-size", &sink::OPUS_FRAME.as_millis().to_string());
     // Half of what it can do: hardly heard, and a third of the time on a small board.
     opus.set_property("complexity", 5i32);
     let packet_sink = sink::audio_packets(outlet);

@@ -66,6 +66,9 @@ impl Outlet {
     }
 }
 
+/// How much sound one Opus packet holds.
+pub(crate) const OPUS_FRAME: Duration = Duration::from_millis(20);
+
 /// The end of the RTP branch of the picture.
 pub(crate) fn access_units(outlet: Outlet) -> gst_app::AppSink {
     sink(false, move |sample| {
@@ -87,7 +90,11 @@ pub(crate) fn audio_packets(outlet: Outlet) -> gst_app::AppSink {
     sink(false, move |sample| {
         let (Some(buffer), Some(pts)) = (sample.buffer(), running_time(sample)) else { return };
         let Some(data) = copy(buffer) else { return };
-        let duration = buffer.duration().map_or(Duration::from_millis(20), Duration::from);
+        // The encoder's look-ahead is cut off the first packet in GStreamer's timestamps, but not
+        // in what a decoder makes of it.
+        let duration = OPUS_FRAME;
+        let end = pts + buffer.duration().map_or(duration, Duration::from);
+        let pts = end.saturating_sub(duration);
         let captured = outlet.clock.wall(pts);
         let packet = AudioPacket { data, pts, duration, captured };
         outlet.frames.publish(&Frame::Audio(Arc::new(packet)));
