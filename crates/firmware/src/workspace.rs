@@ -63,7 +63,7 @@ impl Workspace {
         self.root.join("board")
     }
 
-    /// `out/<board>/`: everything that is built for a board.
+    /// `out/<board>/`: the image and its manifest; what they are made of is in `build/`.
     #[must_use]
     pub fn out(&self, board: &str) -> PathBuf {
         self.root.join("out").join(board)

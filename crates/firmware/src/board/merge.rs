@@ -11,9 +11,6 @@ use toml::{Table, Value};
 use super::Error;
 use super::raw::RawBoard;
 
-/// The name that stands for `board/base.toml`.
-const BASE: &str = "base";
-
 /// Reads `name` and all its ancestors; returns them as one, and the folders, oldest first.
 pub(super) fn load(boards: &Path, name: &str) -> Result<(RawBoard, Vec<PathBuf>), Error> {
     let mut chain = vec![name.to_owned()];
@@ -22,7 +19,7 @@ pub(super) fn load(boards: &Path, name: &str) -> Result<(RawBoard, Vec<PathBuf>)
     while let Some(current) = next {
         let path = path_of(boards, &current);
         let (table, inherits) = read(&path)?;
-        layers.push((path.clone(), table));
+        layers.push((boards.join(&current), table));
         if let Some(parent) = &inherits {
             let circle = chain.contains(parent);
             chain.push(parent.clone());
@@ -42,11 +39,9 @@ pub(super) fn load(boards: &Path, name: &str) -> Result<(RawBoard, Vec<PathBuf>)
     let own = path_of(boards, name);
     let mut merged = Table::new();
     let mut lineage = Vec::new();
-    for (path, table) in layers.into_iter().rev() {
+    for (folder, table) in layers.into_iter().rev() {
         join(&mut merged, table);
-        if let Some(folder) = path.parent().filter(|folder| *folder != boards) {
-            lineage.push(folder.to_owned());
-        }
+        lineage.push(folder);
     }
     let merged = Value::Table(merged)
         .try_into()
@@ -54,8 +49,11 @@ pub(super) fn load(boards: &Path, name: &str) -> Result<(RawBoard, Vec<PathBuf>)
     Ok((merged, lineage))
 }
 
+/// What several boards share is `board/<name>.toml`; a board is `board/<name>/board.toml`.
+/// Either may have more in the folder `board/<name>/`.
 fn path_of(boards: &Path, name: &str) -> PathBuf {
-    if name == BASE { boards.join("base.toml") } else { boards.join(name).join("board.toml") }
+    let shared = boards.join(format!("{name}.toml"));
+    if shared.is_file() { shared } else { boards.join(name).join("board.toml") }
 }
 
 /// One file, checked against the keys that there are.

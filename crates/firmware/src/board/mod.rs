@@ -29,8 +29,8 @@ pub struct Board {
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// The folders it is made of, the oldest ancestor first, its own last. Overlays and
-    /// the agent's configuration are looked for in them.
+    /// The folders it is made of, the oldest ancestor's first, its own last. Overlays and
+    /// the agent's configuration are looked for in them; not each has to exist.
     #[serde(skip)]
     pub lineage: Vec<PathBuf>,
     /// Which processor, as Debian names it.
@@ -53,6 +53,9 @@ pub struct Board {
     pub consoles: Vec<String>,
     /// A root shell on every console, without a password: development boards only.
     pub serial_shell: bool,
+    /// Programs that init keeps running beside the watchdog's services: stand-ins for what
+    /// a real camera has around it. The camera's health does not depend on them.
+    pub respawn: Vec<String>,
     /// How QEMU plays this board, if it can.
     pub qemu: Option<Qemu>,
 }

@@ -17,6 +17,8 @@ pub(super) struct RawBoard {
     pub consoles: Option<Vec<String>>,
     pub serial_shell: Option<bool>,
     #[serde(default)]
+    pub respawn: Vec<String>,
+    #[serde(default)]
     pub debian: RawDebian,
     #[serde(default)]
     pub files: BTreeMap<String, String>,

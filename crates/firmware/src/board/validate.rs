@@ -76,6 +76,7 @@ pub(super) fn board(name: &str, raw: RawBoard, lineage: Vec<PathBuf>) -> Result<
         budgets,
         consoles: raw.consoles.unwrap_or_default(),
         serial_shell: raw.serial_shell.unwrap_or(false),
+        respawn: raw.respawn,
         qemu: raw.qemu.map(qemu).transpose().map_err(missing)?,
         lineage,
     })

@@ -134,7 +134,7 @@ pub fn build(
     options: Options,
     progress: &Progress,
 ) -> Result<Manifest, Error> {
-    let out = workspace.out(&board.name);
+    let out = workspace.out(&board.name).join("build");
     std::fs::create_dir_all(&out).map_err(|error| hash::at(&out, error))?;
     let context = Context { workspace, board, progress, out };
 

@@ -138,16 +138,18 @@ fn add_generated(tree: &mut Tree, board: &Board) -> Result<(), Error> {
         .collect();
     tree.write(Path::new("etc/modprobe.d/board.conf"), options.as_bytes(), OWN)?;
     tree.write(Path::new("etc/peercam/board"), format!("{}\n", board.name).as_bytes(), OWN)?;
+    let path = Path::new("etc/inittab");
+    let own = tree.root.join(path);
+    let mut inittab = fs::read_to_string(&own).map_err(|error| at(&own, error))?;
+    for program in &board.respawn {
+        inittab.push_str(&format!("::respawn:{program}\n"));
+    }
     if board.serial_shell {
-        let path = Path::new("etc/inittab");
-        let own = tree.root.join(path);
-        let mut inittab = fs::read_to_string(&own).map_err(|error| at(&own, error))?;
         for console in &board.consoles {
             inittab.push_str(&format!("{console}::respawn:-/bin/sh\n"));
         }
-        tree.write(path, inittab.as_bytes(), OWN)?;
     }
-    Ok(())
+    tree.write(path, inittab.as_bytes(), OWN)
 }
 
 /// A link for each of busybox's applets, where nothing else has that name. Only busybox

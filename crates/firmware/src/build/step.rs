@@ -1,4 +1,4 @@
-//! What a step made, and from what: kept in `out/<board>/<step>.json`.
+//! What a step made, and from what: kept in `out/<board>/build/<step>.json`.
 
 use std::path::{Path, PathBuf};
 
