@@ -5,7 +5,15 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use nix::sys::signal::Signal;
 use peercam_protocol::RoomId;
 
-use crate::{Bed, Process, Rendezvous, bed, error::Result, programs};
+use crate::{
+    Bed, Process, Rendezvous, bed,
+    error::Result,
+    programs,
+    wait::{self, Look},
+};
+
+/// How long the agent may take to its room, on a busy machine.
+const HOSTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a test may want different from an ordinary camera.
 #[derive(Debug, Clone)]
@@ -56,10 +64,10 @@ impl Options {
         };
         format!(
             r#"state-dir = "{state}"
-room = "{room}"
 
 [rendezvous]
 url = "{rendezvous}"
+room = "{room}"
 
 {viewers}
 [video]
@@ -111,11 +119,16 @@ impl HostCamera {
 
     /// Waits until the rendezvous has it in its room.
     pub async fn wait_hosting(&mut self, rendezvous: &Rendezvous) -> Result<()> {
-        let hosted =
-            rendezvous.wait_online(&self.options.room, true, Duration::from_secs(30)).await;
-        // An agent that died says more than a room that stays empty.
-        self.check()?;
-        hosted
+        let room = self.options.room.clone();
+        let what = format!("the camera in room {room}");
+        wait::until(&what, HOSTS_WITHIN, async || {
+            self.check()?;
+            Ok(match rendezvous.online(&room).await? {
+                true => Look::Done(()),
+                false => Look::NotYet(format!("its last lines:\n{}", self.last_lines())),
+            })
+        })
+        .await
     }
 
     /// The room it waits in.

@@ -1,30 +1,68 @@
 //! A board's image in QEMU, and the root shell that development boards have on their serial
 //! console.
 
-use std::{process::Command, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
+use peercam_firmware::{board::Board, qemu, workspace::Workspace};
 use peercam_protocol::RoomId;
 
 use crate::{
     Bed, Process, Rendezvous,
     error::{Error, Result},
-    programs,
+    net, programs,
     wait::{self, Look},
 };
 
+/// How long a command in the shell may take: the machine is emulated, the host busy.
+const COMMAND: Duration = Duration::from_secs(60);
+
+/// Where a guest's network finds its host (QEMU's user networking).
+const HOST: &str = "10.0.2.2";
+
+/// The file on the boot partition from which a camera takes its settings.
+pub const SETTINGS: &str = "peercam.toml";
+
 /// The boards that QEMU can boot, by name, in order.
 pub fn boards() -> Result<Vec<String>> {
-    let folder = programs::repository().join("board");
-    let entries =
-        std::fs::read_dir(&folder).map_err(Error::io(format!("listing {}", folder.display())))?;
-    let mut names: Vec<_> = entries
-        .flatten()
-        .filter(|entry| entry.path().join("board.toml").is_file())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with("qemu-"))
-        .collect();
-    names.sort();
+    let workspace = workspace()?;
+    let mut names = Board::list(&workspace).map_err(|error| Error::Guest(error.to_string()))?;
+    // A board with a mistake in it stays in the list: booting it will say what is wrong.
+    names.retain(|name| !Board::load(&workspace, name).is_ok_and(|board| board.qemu.is_none()));
     Ok(names)
+}
+
+/// The settings that bring a guest's camera to `room`: the way to the rendezvous on this host, and
+/// the ports by which viewers come in.
+pub fn settings(rendezvous: &Rendezvous, room: &RoomId) -> String {
+    format!(
+        r#"[rendezvous]
+url = "ws://{HOST}:{port}"
+room = "{room}"
+
+[network]
+udp-ports = "{first}-{last}"
+advertise = ["{address}"]
+"#,
+        port = rendezvous.address().port(),
+        first = qemu::MEDIA_PORTS.start(),
+        last = qemu::MEDIA_PORTS.end(),
+        address = entrance(),
+    )
+}
+
+/// The address of this host on which media goes into a guest.
+fn entrance() -> Ipv4Addr {
+    match net::host_address() {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => Ipv4Addr::LOCALHOST,
+    }
+}
+
+fn workspace() -> Result<Workspace> {
+    Workspace::find(&programs::repository()).map_err(|error| Error::Guest(error.to_string()))
 }
 
 /// A running guest.
@@ -39,8 +77,22 @@ impl Guest {
     /// Boots the image of `board` with a camera that goes to `room`. It may still be on its way
     /// there: see [`Rendezvous::wait_online`].
     pub fn start(bed: &Bed, rendezvous: &Rendezvous, board: &str, room: &RoomId) -> Result<Self> {
-        let _ = (bed, rendezvous, room, Command::new("x"));
-        Err(Error::Guest(format!("{board} cannot be booted yet")))
+        Self::start_with(bed, board, &settings(rendezvous, room))
+    }
+
+    /// Boots a fresh copy of the image of `board` with these settings on its boot partition.
+    pub fn start_with(bed: &Bed, board: &str, settings: &str) -> Result<Self> {
+        let failed = |error: &dyn std::error::Error| Error::Guest(error.to_string());
+        let workspace = workspace()?;
+        let board = Board::load(&workspace, board).map_err(|error| failed(&error))?;
+        let disk = qemu::WorkingCopy::prepare(&workspace, &board.name, &bed.file("guest"))
+            .map_err(|error| failed(&error))?;
+        disk.write_boot_file(SETTINGS, settings.as_bytes()).map_err(|error| failed(&error))?;
+        let mut machine = qemu::Machine::new(&board, &disk).map_err(|error| failed(&error))?;
+        machine.serial = qemu::Serial::Stdio;
+        machine.forwards = qemu::media_ports(entrance());
+        let machine = Process::spawn("the guest", machine.command(), &bed.file("console.log"))?;
+        Ok(Self { machine, commands: 0 })
     }
 
     /// Fails if QEMU has ended.
@@ -113,11 +165,21 @@ impl Guest {
         .await
     }
 
+    /// Restarts the guest from its own shell and waits until the shell answers again.
+    pub async fn reboot(&mut self, deadline: Duration) -> Result<()> {
+        let before = self.machine.output().len();
+        self.machine.type_in("reboot\n")?;
+        // The old shell must not be taken for the new one: U-Boot's banner lies between them.
+        self.machine
+            .wait_for_output("U-Boot's banner", before, deadline, |output| {
+                output.contains("U-Boot 20").then_some(())
+            })
+            .await?;
+        self.wait_for_shell(deadline).await
+    }
+
     /// Switches it off, as a power cut does.
     pub async fn stop(self) -> Result<()> {
         self.machine.stop(Duration::from_secs(5)).await.map(|_| ())
     }
 }
-
-/// How long a command in the shell may take: the machine is emulated, the host busy.
-const COMMAND: Duration = Duration::from_secs(60);
