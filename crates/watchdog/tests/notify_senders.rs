@@ -4,9 +4,12 @@
 
 mod common;
 
-use std::os::{
-    linux::net::SocketAddrExt,
-    unix::net::{SocketAddr, UnixDatagram},
+use std::{
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    time::Instant,
 };
 
 use common::{Hardware, Watchdog, example, example_service, script};
@@ -49,12 +52,15 @@ fn a_child_of_a_service_may_speak_for_it() {
 }
 
 #[test]
-fn a_flood_of_nonsense_costs_one_log_line_and_no_heartbeat_or_feed() {
+fn a_flood_of_nonsense_costs_a_log_line_now_and_then_and_no_feed() {
     let hardware = Hardware::new();
-    let config = hardware.config() + &example_service("agent", &["ready", "beats=8", "exit=7"]);
+    let service =
+        example_service("agent", &["ready", "beats=1", "exit=7"]).replace("\"2s\"", "\"8s\"");
+    let config = hardware.config() + &service;
     let mut watchdog = Watchdog::start(&config);
     let socket = socket_of(&watchdog.prints("told of"));
     watchdog.logs("agent: up");
+    let begin = Instant::now();
     let flood = std::thread::spawn(move || {
         let sender = UnixDatagram::unbound().unwrap();
         let nonsense: [&[u8]; 4] = [b"", b"WATCHDOG=1\0", &[b'A'; 100_000], &[0xff; 4096]];
@@ -72,8 +78,8 @@ fn a_flood_of_nonsense_costs_one_log_line_and_no_heartbeat_or_feed() {
         assert_eq!(hardware.next(), 0);
     }
     watchdog.logs("agent: exited with code 7");
-    assert_eq!(watchdog.times_logged("no heartbeat"), 0, "heartbeats got through");
-    assert!(watchdog.times_logged("ignored") <= 2);
+    let lines = watchdog.times_logged("ignored");
+    assert!(lines as u64 <= 1 + begin.elapsed().as_secs() / 10, "{lines} lines");
     watchdog.stop();
     flood.join().unwrap();
 }
