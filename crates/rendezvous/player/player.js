@@ -1439,10 +1439,11 @@ class Watch {
     }
     const frozen = now - session.framesAt;
     const silent = now - session.heardAt;
-    // Came back to the server, and not a sign of it on this connection since: another process.
-    const { cameraReturnedAt } = session;
-    const restarted = cameraReturnedAt !== null && Math.max(session.framesAt, session.heardAt) < cameraReturnedAt + 500 &&
-      this.#online === true && frozen > PATIENCE.stalledAfterRestart;
+    // Came back to the server, and not a sign of it on this connection since (but for what was on
+    // its way, and the time until it was counted): another process.
+    const heard = Math.max(session.framesAt, session.heardAt);
+    const restarted = this.#online === true && session.cameraReturnedAt !== null &&
+      heard < session.cameraReturnedAt + 1000 && frozen > PATIENCE.stalledAfterRestart;
     const dead = frozen > PATIENCE.dead && silent > PATIENCE.dead;
     const hopeless = frozen > PATIENCE.hopeless && session.source.live;
     if (restarted || dead || hopeless) {
