@@ -1,4 +1,4 @@
-//! The configuration: what may stand in the file ([`File`], private), and what the rest of the
+//! The configuration: what may stand in the file (`File`, private), and what the rest of the
 //! program sees ([`Config`], checked).
 //!
 //! Every key is explained in `rendezvous.example.toml`, which a test holds to be complete.

@@ -31,6 +31,7 @@ use tracing::debug;
 
 use crate::{
     config::{Limits, Liveness},
+    gate::Permit,
     outbox::{Outbox, Signal},
     peer::{Peer, Refusal},
     rate::TokenBucket,
@@ -95,12 +96,29 @@ enum End {
 }
 
 /// Serves a connection until it ends. The peer leaves its room before the goodbye is said.
-pub(crate) async fn serve<P: Peer>(mut socket: Socket, outbox: Arc<Outbox>, peer: P, rules: Rules) {
-    match converse(&mut socket, &outbox, peer, rules).await {
-        End::Gone => {}
-        // The WebSocket layer has the answer ready; it only has to be written.
-        End::Answer => _ = timeout(GOODBYE, socket.flush()).await,
-        End::Close(error, code) => close::<P>(&mut socket, &outbox, error, code).await,
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps room for each argument twice, and this future is what an idle \
+              connection costs"
+)]
+pub(crate) fn serve<P: Peer>(
+    mut socket: Socket,
+    outbox: Arc<Outbox>,
+    peer: P,
+    rules: Rules,
+    permit: Permit,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        match converse(&mut socket, &outbox, peer, &rules).await {
+            End::Gone => {}
+            // The WebSocket layer has the answer ready; it only has to be written.
+            End::Answer => _ = timeout(GOODBYE, socket.flush()).await,
+            // Boxed: nobody needs room for a goodbye all the time.
+            End::Close(error, code) => {
+                Box::pin(close::<P>(&mut socket, &outbox, error, code)).await;
+            }
+        }
+        drop(permit);
     }
 }
 
@@ -111,9 +129,14 @@ pub(crate) async fn refuse<P: Peer>(mut socket: Socket, error: Error) {
 }
 
 /// Messages both ways, until the connection has to end.
-async fn converse<P: Peer>(socket: &mut Socket, outbox: &Outbox, mut peer: P, rules: Rules) -> End {
+async fn converse<P: Peer>(
+    socket: &mut Socket,
+    outbox: &Outbox,
+    mut peer: P,
+    rules: &Rules,
+) -> End {
     let mut vigil = Vigil::new(rules.liveness);
-    let mut manners = Manners::new(&rules);
+    let mut manners = Manners::new(rules);
     let mut alarm = pin!(sleep_until(vigil.next()));
     let mut line = Line { socket, outbox, unflushed: false };
     loop {
@@ -355,14 +378,14 @@ impl Vigil {
 }
 
 /// Holds a peer to the number of messages it may send.
-struct Manners {
+struct Manners<'a> {
     messages: TokenBucket,
     mistakes: TokenBucket,
-    rules: Rules,
+    rules: &'a Rules,
 }
 
-impl Manners {
-    fn new(rules: &Rules) -> Self {
+impl<'a> Manners<'a> {
+    fn new(rules: &'a Rules) -> Self {
         let now = Instant::now().into_std();
         let mistakes = rules.bad_messages_per_minute;
         Self {
@@ -372,7 +395,7 @@ impl Manners {
                 now,
             ),
             mistakes: TokenBucket::new(f64::from(mistakes) / 60.0, mistakes, now),
-            rules: *rules,
+            rules,
         }
     }
 
@@ -381,7 +404,7 @@ impl Manners {
         if self.messages.take(now.into_std()) {
             return Ok(());
         }
-        let Rules { messages_per_second, message_burst, .. } = self.rules;
+        let Rules { messages_per_second, message_burst, .. } = *self.rules;
         Err(Error::new(
             ErrorCode::TooFast,
             format!(
@@ -403,5 +426,35 @@ impl Manners {
                 self.rules.bad_messages_per_minute, refusal.error.message
             ),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::CameraSeat;
+
+    /// DESIGN's budget for one idle camera is 6 KB: this, the read buffer of the handshake, and
+    /// about 800 bytes of small change.
+    #[test]
+    fn an_idle_camera_costs_little() {
+        fn size<F>(_: impl FnOnce(Socket, Arc<Outbox>, CameraSeat, Rules, Permit) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(serve::<CameraSeat>);
+        assert!(size <= 1400, "the future of a connection has {size} bytes");
+    }
+
+    #[test]
+    fn silence_is_first_asked_about_and_then_given_up() {
+        let liveness = Liveness::default();
+        let mut vigil = Vigil::new(liveness);
+        let start = vigil.heard;
+        assert_eq!(vigil.next(), start + liveness.ping_every);
+        // As if pings had been sent at 10 and 20 seconds and none was answered.
+        vigil.pinged = start + 2 * liveness.ping_every;
+        assert_eq!(vigil.next(), start + liveness.dead_after);
+        vigil.heard(start + Duration::from_secs(25));
+        assert_eq!(vigil.next(), start + Duration::from_secs(35));
     }
 }

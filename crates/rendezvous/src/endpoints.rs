@@ -102,9 +102,10 @@ fn websocket<P: Peer>(
     let room = room_in(request.uri(), prefix);
     let entry = shared.websockets.enter(address);
     let queue_bytes = limits.queue_bytes;
+    let tasks = shared.tasks.clone();
     shared.tasks.spawn(async move {
         let Some(socket) = upgrade.socket().await else { return };
-        let _permit = match entry {
+        let permit = match entry {
             Ok(permit) => permit,
             Err(error) => {
                 refuse::<P>(socket, error).await;
@@ -115,7 +116,9 @@ fn websocket<P: Peer>(
         drop(origin);
         let outbox = Arc::new(Outbox::new(queue_bytes));
         match room.and_then(|room| take_seat(room, &outbox)) {
-            Ok(peer) => serve(socket, outbox, peer, rules).await,
+            // A task of its own, as what it took to come here is larger than what stays: most
+            // cameras do nothing but wait.
+            Ok(peer) => tasks.spawn(serve(socket, outbox, peer, rules, permit)),
             Err(error) => refuse::<P>(socket, error).await,
         }
     });

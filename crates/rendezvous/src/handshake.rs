@@ -113,7 +113,9 @@ impl Upgrade {
         let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
         let socket = WebSocketStream::from_partially_read(
             parts.io.into_inner(),
-            parts.read_buf.into(),
+            // A copy of what was read, which is next to nothing: turned into a vector as it is,
+            // the HTTP layer's whole buffer would stay with the connection.
+            parts.read_buf.to_vec(),
             Role::Server,
             Some(self.config),
         );

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
+use futures_util::FutureExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -140,10 +141,8 @@ impl Tasks {
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let alive = self.alive.clone();
-        tokio::spawn(async move {
-            task.await;
-            drop(alive);
-        });
+        // Not an `async` block, which would keep room for the task twice.
+        tokio::spawn(task.map(move |()| drop(alive)));
     }
 
     /// Asks HTTP connections to end. WebSockets are told by their rooms.
