@@ -251,7 +251,8 @@ impl Agent<'_> {
         if let Err(failure) = ended {
             error!(session = key.session.0, "a session broke down: {failure}");
             if let Some(link) = self.link.as_ref().filter(|link| link.number == key.link) {
-                let error = Error::new(ErrorCode::Other, "the session failed: see the camera's log");
+                let error =
+                    Error::new(ErrorCode::Other, "the session failed: see the camera's log");
                 link.outbox.send(FromCamera::Error { session: Some(key.session), error });
             }
         }

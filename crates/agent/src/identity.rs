@@ -94,10 +94,9 @@ impl Identity {
         let key = SigningKey::from_bytes(&seed);
         // Without the public half (version 1): every tool reads that.
         let bytes = KeypairBytes { secret_key: seed, public_key: None };
-        let pem = bytes.to_pkcs8_pem(LineEnding::LF).map_err(|error| Error::Damaged {
-            file: file.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let pem = bytes
+            .to_pkcs8_pem(LineEnding::LF)
+            .map_err(|error| Error::Damaged { file: file.to_owned(), reason: error.to_string() })?;
         write_durably(file, pem.as_bytes())?;
         Ok(Self { key })
     }
@@ -106,8 +105,7 @@ impl Identity {
 /// Writes a file so that after a power failure it is there whole or not at all, readable only by
 /// its owner.
 fn write_durably(file: &Path, content: &[u8]) -> Result<(), Error> {
-    let failed =
-        |action| move |source| Error::Io { file: file.to_owned(), action, source };
+    let failed = |action| move |source| Error::Io { file: file.to_owned(), action, source };
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new()
         .recursive(true)

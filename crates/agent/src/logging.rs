@@ -19,7 +19,9 @@ pub const VARIABLE: &str = "PEERCAM_LOG";
 pub fn start() -> anyhow::Result<()> {
     let filter = match std::env::var(VARIABLE) {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
-            anyhow::anyhow!("{VARIABLE}={filter:?}: {error}: write it like \"debug\" or \"{DEFAULT}\"")
+            anyhow::anyhow!(
+                "{VARIABLE}={filter:?}: {error}: write it like \"debug\" or \"{DEFAULT}\""
+            )
         })?,
         _ => EnvFilter::try_new(DEFAULT)?,
     };

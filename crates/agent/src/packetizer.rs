@@ -35,9 +35,8 @@ impl Packetizer {
             return payloads.clone();
         }
         // A payloader keeps parameter sets for the picture behind them; a unit has both.
-        let payloads = H264Payloader::default()
-            .payload(MAX_PAYLOAD, &unit.data)
-            .unwrap_or_default();
+        let payloads =
+            H264Payloader::default().payload(MAX_PAYLOAD, &unit.data).unwrap_or_default();
         let payloads: Payloads = payloads.into();
         if recent.len() == KEPT {
             recent.pop_front();

@@ -51,7 +51,8 @@ impl Layers {
 
     /// The error for a value that is not allowed: finds file and value under the dotted `key`.
     pub(super) fn refuse(&self, key: &str, allowed: &str) -> Error {
-        let value = self.find(key).map_or_else(|| "(default)".to_owned(), |(_, value)| shown(value));
+        let value =
+            self.find(key).map_or_else(|| "(default)".to_owned(), |(_, value)| shown(value));
         self.refuse_as(key, value, allowed)
     }
 

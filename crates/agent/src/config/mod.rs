@@ -125,9 +125,11 @@ impl Config {
         };
         let room = match rendezvous.room.as_deref() {
             None => None,
-            Some(room) => Some(room.parse().map_err(|error: peercam_protocol::room::RoomIdError| {
-                layers.refuse("rendezvous.room", &error.to_string())
-            })?),
+            Some(room) => {
+                Some(room.parse().map_err(|error: peercam_protocol::room::RoomIdError| {
+                    layers.refuse("rendezvous.room", &error.to_string())
+                })?)
+            }
         };
         if !(1..=1000).contains(&viewers.max) {
             return Err(layers.refuse("viewers.max", "allowed is 1 to 1000"));

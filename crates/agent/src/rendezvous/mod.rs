@@ -142,8 +142,12 @@ async fn keep(server: ServerUrl, room: RoomId, events: mpsc::Sender<Event>) {
                      that one, or set another rendezvous.room; trying again"
                 ),
             ),
-            Ended::Refused(error) => (RETRY_TAKEN, format!("{server} refuses this camera: {error}; trying again")),
-            Ended::Failed(reason) => (RETRY, format!("no connection to {server}: {reason}; trying again")),
+            Ended::Refused(error) => {
+                (RETRY_TAKEN, format!("{server} refuses this camera: {error}; trying again"))
+            }
+            Ended::Failed(reason) => {
+                (RETRY, format!("no connection to {server}: {reason}; trying again"))
+            }
         };
         let pause = backoff.pause(attempts);
         attempts = attempts.saturating_add(1);

@@ -110,7 +110,11 @@ mod tests {
     #[test]
     fn an_address_leads_to_the_host_endpoint_and_to_the_watch_link() {
         for (text, host, link) in [
-            ("ws://10.0.2.2:8080", "ws://10.0.2.2:8080/host/garden", "http://10.0.2.2:8080/r/garden"),
+            (
+                "ws://10.0.2.2:8080",
+                "ws://10.0.2.2:8080/host/garden",
+                "http://10.0.2.2:8080/r/garden",
+            ),
             ("wss://cam.example/", "wss://cam.example/host/garden", "https://cam.example/r/garden"),
             ("ws://[::1]:81", "ws://[::1]:81/host/garden", "http://[::1]:81/r/garden"),
         ] {
@@ -130,7 +134,9 @@ mod tests {
         for text in ["http://cam.example", "cam.example", "", "WS://cam.example"] {
             assert_eq!(refusal(text), ServerUrlError::Scheme, "{text}");
         }
-        for text in ["ws://", "ws://:80", "ws://a b", "ws://host:port", "ws://host:99999", "ws://[::1"] {
+        for text in
+            ["ws://", "ws://:80", "ws://a b", "ws://host:port", "ws://host:99999", "ws://[::1"]
+        {
             assert_eq!(refusal(text), ServerUrlError::Host, "{text}");
         }
         for text in ["ws://user:word@host", "ws://host/?a=b", "ws://host/#a"] {

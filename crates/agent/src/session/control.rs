@@ -91,7 +91,8 @@ impl Control {
                         self.send(&self.complete(event)).await?;
                     }
                 }
-                Ok(()) = self.clock.changed() => {
+                // The viewer needs to know the stream first.
+                Ok(()) = self.clock.changed(), if reported.stream.is_some() => {
                     let clock = *self.clock.borrow_and_update();
                     if let Some(Clock { media, captured }) = clock {
                         self.send(&Event::Clock { media, capture_ms: unix_ms(captured) }).await?;

@@ -390,9 +390,7 @@ impl Session {
             PeerEvent::State(RTCPeerConnectionState::Disconnected) if self.viewer_left => {
                 return Some(Ended::ViewerLeft);
             }
-            PeerEvent::State(
-                RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed,
-            ) => {
+            PeerEvent::State(RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) => {
                 let left = self.viewer_left;
                 return Some(if left { Ended::ViewerLeft } else { Ended::ConnectionLost });
             }

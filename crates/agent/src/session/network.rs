@@ -148,7 +148,10 @@ fn is_link_local(ip: &IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn network(udp_ports: Option<std::ops::RangeInclusive<u16>>, advertise: &[&str]) -> Arc<Network> {
+    fn network(
+        udp_ports: Option<std::ops::RangeInclusive<u16>>,
+        advertise: &[&str],
+    ) -> Arc<Network> {
         let advertise = advertise.iter().map(|ip| ip.parse().unwrap()).collect();
         Arc::new(Network::new(config::Network { udp_ports, advertise, loopback: true }))
     }

@@ -160,7 +160,8 @@ fn profile_rank(parameters: &str) -> Option<u8> {
         return None;
     }
     // The default, where none is named, is baseline.
-    let profile = parameter(parameters, "profile-level-id").unwrap_or("42000a").to_ascii_lowercase();
+    let profile =
+        parameter(parameters, "profile-level-id").unwrap_or("42000a").to_ascii_lowercase();
     match profile.as_bytes() {
         [b'4', b'2', b'e', ..] | [b'4', b'2', b'c', ..] => Some(0),
         [b'4', b'2', ..] => Some(1),
@@ -213,7 +214,11 @@ mod tests {
 
     #[test]
     fn a_viewer_may_want_no_sound() {
-        let sdp = CHROMIUM.replacen("a=recvonly", "a=inactive", 2).replacen("a=inactive", "a=recvonly", 1);
+        let sdp = CHROMIUM.replacen("a=recvonly", "a=inactive", 2).replacen(
+            "a=inactive",
+            "a=recvonly",
+            1,
+        );
         assert!(parse(&sdp, Transport::Rtp).unwrap().rtp.unwrap().audio.is_none());
     }
 

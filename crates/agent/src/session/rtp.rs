@@ -65,12 +65,8 @@ impl Sender {
     pub async fn add_to(connection: &dyn PeerConnection, offer: &RtpOffer) -> Result<Self> {
         let codec = &offer.video.codec;
         let retransmission = offer.video.retransmission.is_some();
-        let video = Track::new(
-            RtpCodecKind::Video,
-            h264(codec),
-            codec.payload_type,
-            retransmission,
-        );
+        let video =
+            Track::new(RtpCodecKind::Video, h264(codec), codec.payload_type, retransmission);
         connection.add_track(video.track.clone() as Arc<dyn TrackLocal>).await?;
         let mut audio = None;
         if let Some(codec) = &offer.audio {

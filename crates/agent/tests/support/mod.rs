@@ -3,15 +3,13 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+pub mod fake_rendezvous;
 pub mod signalling;
 pub mod viewer;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use peercam_agent::{
-    Config,
-    config::Layer,
-};
+use peercam_agent::{Config, config::Layer};
 use peercam_heartbeat::Notifier;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -65,16 +63,17 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Starts it and waits until it is in its room.
     pub async fn start(rendezvous: SocketAddr, more: &str) -> Self {
+        let agent = Self::launch(rendezvous, more);
+        agent.hosted(rendezvous).await;
+        agent
+    }
+
+    /// Starts it.
+    pub fn launch(rendezvous: SocketAddr, more: &str) -> Self {
         let state = TempDir::new().unwrap();
-        let base = format!(
-            "state-dir = {:?}\n\
-             rendezvous = {{ url = \"ws://{rendezvous}\", room = \"{ROOM}\" }}\n\
-             network = {{ loopback = true }}\n\
-             video = {{ width = 320, height = 240, framerate = 15, bitrate-kbps = 300 }}\n",
-            state.path()
-        );
-        let layers = [Layer::new("base", base), Layer::new("more", more)];
+        let layers = [Layer::new("base", base(state.path(), rendezvous)), Layer::new("more", more)];
         let config = Config::from_layers(&layers).unwrap();
         let (shutdown, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -84,21 +83,31 @@ impl Agent {
             };
             peercam_agent::run(config, &notifier, ended).await
         });
-        let agent = Self { state, shutdown, task };
-        agent.hosted(rendezvous).await;
-        agent
+        Self { state, shutdown, task }
     }
 
     /// Waits until the camera is in its room.
     pub async fn hosted(&self, rendezvous: SocketAddr) {
         let mut socket = Socket::watch(rendezvous, ROOM).await;
-        tokio::time::timeout(PATIENCE, socket.until_online()).await.expect("the camera hosts its room");
+        tokio::time::timeout(PATIENCE, socket.until_online())
+            .await
+            .expect("the camera hosts its room");
     }
 
     pub async fn stop(self) {
         let _ = self.shutdown.send(());
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
     }
+}
+
+/// A configuration with a small test picture.
+pub fn base(state: &Path, rendezvous: SocketAddr) -> String {
+    format!(
+        "state-dir = {state:?}\n\
+         rendezvous = {{ url = \"ws://{rendezvous}\", room = \"{ROOM}\" }}\n\
+         network = {{ loopback = true }}\n\
+         video = {{ width = 320, height = 240, framerate = 15, bitrate-kbps = 300 }}\n"
+    )
 }
 
 /// Logs of a failing test: `PEERCAM_LOG=debug cargo test -- --nocapture`.

@@ -66,7 +66,9 @@ impl Socket {
     pub async fn until_online(&mut self) {
         loop {
             match self.next().await.expect("the server is there") {
-                ToViewer::Welcome { online: true, .. } | ToViewer::Camera { online: true } => return,
+                ToViewer::Welcome { online: true, .. } | ToViewer::Camera { online: true } => {
+                    return;
+                }
                 _ => {}
             }
         }

@@ -17,8 +17,7 @@ use rtc::{
     interceptor::Registry,
     peer_connection::{
         configuration::{
-            interceptor_registry::register_default_interceptors,
-            media_engine::MediaEngine,
+            interceptor_registry::register_default_interceptors, media_engine::MediaEngine,
         },
         sdp::RTCSessionDescription,
     },
