@@ -54,8 +54,10 @@ pub struct Limits {
     pub candidates: u32,
     /// Bytes of one message; at most [`MAX_MESSAGE_SIZE`].
     pub message_bytes: usize,
-    /// Bytes that may wait for one slow reader.
-    pub queue_bytes: usize,
+    /// Bytes that may wait for a viewer that reads slowly.
+    pub viewer_queue_bytes: usize,
+    /// Bytes that may wait for a camera: all its viewers may join at the same moment.
+    pub camera_queue_bytes: usize,
     /// Messages a second from one viewer, in the long run.
     pub viewer_messages_per_second: u32,
     /// Messages at once from one viewer.
@@ -80,7 +82,8 @@ impl Default for Limits {
             viewers_per_room: 100,
             candidates: 128,
             message_bytes: MAX_MESSAGE_SIZE,
-            queue_bytes: 512 * 1024,
+            viewer_queue_bytes: 256 * 1024,
+            camera_queue_bytes: 4 * 1024 * 1024,
             viewer_messages_per_second: 50,
             viewer_message_burst: 300,
             camera_messages_per_second: 1_000,
@@ -314,14 +317,18 @@ impl Limits {
                 self.message_bytes
             ));
         }
-        if self.queue_bytes < 2 * self.message_bytes {
-            return Err(format!(
-                "limits: queue-bytes = {} is less than two messages of message-bytes = {}: \
-                 use {} or more",
-                self.queue_bytes,
-                self.message_bytes,
-                2 * self.message_bytes
-            ));
+        for (key, value) in [
+            ("viewer-queue-bytes", self.viewer_queue_bytes),
+            ("camera-queue-bytes", self.camera_queue_bytes),
+        ] {
+            let least = 2 * self.message_bytes;
+            if value < least {
+                return Err(format!(
+                    "limits: {key} = {value} is less than two messages of message-bytes = {}: \
+                     use {least} or more",
+                    self.message_bytes
+                ));
+            }
         }
         Ok(self)
     }

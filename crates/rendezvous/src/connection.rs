@@ -58,6 +58,8 @@ pub(crate) struct Rules {
     pub(crate) liveness: Liveness,
     /// Largest message it may send.
     pub(crate) message_bytes: usize,
+    /// Most bytes that may wait for it.
+    pub(crate) queue_bytes: usize,
     messages_per_second: u32,
     message_burst: u32,
     bad_messages_per_minute: u32,
@@ -68,6 +70,7 @@ impl Rules {
         Self {
             liveness,
             message_bytes: limits.message_bytes,
+            queue_bytes: limits.camera_queue_bytes,
             messages_per_second: limits.camera_messages_per_second,
             message_burst: limits.camera_message_burst,
             bad_messages_per_minute: limits.bad_messages_per_minute,
@@ -78,6 +81,7 @@ impl Rules {
         Self {
             liveness,
             message_bytes: limits.message_bytes - SESSION_FIELD,
+            queue_bytes: limits.viewer_queue_bytes,
             messages_per_second: limits.viewer_messages_per_second,
             message_burst: limits.viewer_message_burst,
             bad_messages_per_minute: limits.bad_messages_per_minute,

@@ -90,7 +90,6 @@ fn websocket<P: Peer>(
     rules: Rules,
     take_seat: impl FnOnce(RoomId, &Arc<Outbox>) -> Result<P, Error> + Send + 'static,
 ) -> Response {
-    let limits = &shared.config.limits;
     let (response, upgrade) = match handshake::accept(&mut request, rules.message_bytes) {
         Ok(accepted) => accepted,
         Err(rejection) => return rejection.into_response(),
@@ -101,7 +100,6 @@ fn websocket<P: Peer>(
         .and_then(|origin| client_address(&shared.config, origin, request.headers()));
     let room = room_in(request.uri(), prefix);
     let entry = shared.websockets.enter(address);
-    let queue_bytes = limits.queue_bytes;
     let tasks = shared.tasks.clone();
     shared.tasks.spawn(async move {
         let Some(socket) = upgrade.socket().await else { return };
@@ -114,7 +112,7 @@ fn websocket<P: Peer>(
             }
         };
         drop(origin);
-        let outbox = Arc::new(Outbox::new(queue_bytes));
+        let outbox = Arc::new(Outbox::new(rules.queue_bytes));
         match room.and_then(|room| take_seat(room, &outbox)) {
             // A task of its own, as what it took to come here is larger than what stays: most
             // cameras do nothing but wait.

@@ -183,8 +183,7 @@ impl Room {
         send(&outbox, &ToCamera::Bye { session, reason: ByeReason::ViewerLeft });
     }
 
-    /// Everybody is told that it is over. Cameras first: otherwise one would hear of viewers
-    /// leaving, and end streams that can go on without a server.
+    /// Everybody is told that it is over.
     pub(crate) fn close(&self, error: &Error) {
         let state = self.lock();
         if let Some(camera) = &state.camera {

@@ -104,7 +104,9 @@ impl Rooms {
         Ok(ViewerSeat { rooms: self.clone(), room, id })
     }
 
-    /// Sends everybody away, and lets nobody in from now on.
+    /// Sends everybody away, and lets nobody in from now on. All of it under the lock, so that
+    /// no seat is given up in between: a camera that heard of its viewers leaving would end
+    /// streams that can go on without a server.
     pub(crate) fn close(&self) {
         let mut directory = self.lock();
         directory.closed = true;

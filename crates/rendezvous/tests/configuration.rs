@@ -75,7 +75,7 @@ fn every_mistake_is_one_line_that_names_place_thing_and_way_out() {
         ("[limits]\nroom = 1", 2, "`room`"),
         ("\n[limits]\nrooms = 0", 2, "rooms = 0"),
         ("[limits]\nmessage-bytes = 100000", 1, "1024 to 65536"),
-        ("[limits]\nqueue-bytes = 70000", 1, "use 131072 or more"),
+        ("[limits]\nviewer-queue-bytes = 70000", 1, "use 131072 or more"),
         ("[liveness]\nping-seconds = 30", 1, "dead-seconds = 30"),
         ("[liveness]\nping-seconds = 0", 1, "1 or more"),
         ("[[ice-servers]]\nurls = []", 1, "urls is empty"),

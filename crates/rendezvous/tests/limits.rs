@@ -253,8 +253,9 @@ async fn sockets_that_never_ask_for_anything_are_limited_and_then_closed() {
     for _ in 0..3 {
         silent.push(TcpStream::connect(server.address).await.unwrap());
     }
-    // One of them has begun to ask.
+    // One of them has begun to ask, and another stays after it was answered.
     silent[0].write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
+    silent[1].write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let refused = Reply::parse(&server.raw(b"").await);
     assert_eq!(refused.status, 503);
     assert!(refused.body.contains("your address has 3 connections"), "{refused:?}");
@@ -289,9 +290,31 @@ async fn a_request_with_an_endless_head_is_refused() {
 }
 
 #[tokio::test]
+async fn a_whole_audience_may_join_at_the_same_moment() {
+    let server = Rendezvous::start().await;
+    let mut camera = server.camera("front-door").await;
+    let mut viewers = Vec::new();
+    for _ in 0..40 {
+        viewers.push(server.viewer("front-door").await);
+    }
+    // The camera is busy meanwhile.
+    let offer = "x".repeat(60_000);
+    for viewer in &mut viewers {
+        viewer.joins(&offer).await;
+    }
+    for viewer in &mut viewers {
+        // Once this is answered, the join before it has been relayed.
+        viewer.says_text("?").await;
+        viewer.hears_error(ErrorCode::BadMessage).await;
+    }
+    for _ in 0..40 {
+        camera.hears_join(&offer).await;
+    }
+}
+
+#[tokio::test]
 async fn a_viewer_that_never_reads_is_cut_off_and_holds_nobody_up() {
     let server = Rendezvous::start_with(|config| {
-        config.limits.queue_bytes = 256 * 1024;
         config.liveness.ping_every = Duration::from_secs(3600);
         config.liveness.dead_after = Duration::from_secs(7200);
     })
