@@ -1502,7 +1502,7 @@ const ICONS = {
 const STYLE = `
 :host { display: block; position: relative; aspect-ratio: 16 / 9; background: #08090b; color: #f3f5f7; overflow: hidden;
   font: 15px/1.4 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; -webkit-tap-highlight-color: transparent;
-  --accent: #6ee7c8; --glass: rgb(18 21 26 / .62); --line: rgb(255 255 255 / .1) }
+  --accent: #6ee7c8; --glass: rgb(18 21 26 / .74); --line: rgb(255 255 255 / .1) }
 :host(:focus-visible) { outline: 2px solid var(--accent); outline-offset: 2px }
 :host(:fullscreen) { aspect-ratio: auto; border-radius: 0 }
 [hidden] { display: none !important }
@@ -1622,8 +1622,8 @@ export class PeercamPlayer extends Base {
   #watch = null;
   /** @type {Situation} */
   #situation = { state: 'idle', title: 'idle' };
-  /** The browser wants a click before it plays. */
-  #blocked = false;
+  /** The browser has the video paused and wants a click before it plays. */
+  #paused = false;
   #quietTimer = 0;
   /** Keeps the screen on while there is a picture. @type {WakeLockSentinel|null} */
   #wakeLock = null;
@@ -1643,7 +1643,7 @@ export class PeercamPlayer extends Base {
   start() {
     if (this.#watch && !this.#situation.final) return;
     this.#watch = null;
-    this.#blocked = false;
+    this.#paused = false;
     if (!('RTCPeerConnection' in globalThis)) {
       this.#change({ state: 'refused', title: 'noWebRtc', detail: 'noWebRtcDetail', final: true });
       return;
@@ -1752,6 +1752,11 @@ export class PeercamPlayer extends Base {
 
   #onVisibility = () => this.#keepScreenOn();
 
+  /** The picture is there, but only a click lets it move. */
+  get #blocked() {
+    return this.#paused && this.#situation.state === 'playing';
+  }
+
   // Where to, and how.
 
   #address() {
@@ -1792,14 +1797,14 @@ export class PeercamPlayer extends Base {
     const { video } = this.#ui;
     try {
       await video.play();
-      this.#blocked = false;
+      this.#paused = false;
     } catch (error) {
       if (/** @type {Error} */ (error).name !== 'NotAllowedError') return; // Another source came in between.
       if (!video.muted) {
         video.muted = true;
         return this.#play();
       }
-      this.#blocked = true;
+      this.#paused = true;
     }
     this.#draw();
   }
@@ -1887,7 +1892,7 @@ export class PeercamPlayer extends Base {
     for (const name of ['volumechange', 'play', 'pause']) video.addEventListener(name, () => this.#draw());
     // Headphones unplugged, a media key, a phone call: the browser paused it, only the person can go on.
     video.addEventListener('pause', () => {
-      this.#blocked = this.#situation.state === 'playing' && video.readyState > 0;
+      this.#paused = video.readyState > 0;
       this.#draw();
     });
     video.addEventListener('resize', () => this.#draw());
