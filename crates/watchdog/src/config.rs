@@ -1,4 +1,4 @@
-//! The configuration: TOML as it stands in the file ([`raw`]), and what the rest of the program
+//! The configuration: TOML as it stands in the file (`raw`), and what the rest of the program
 //! sees ([`Config`]), checked. Every key is documented in the file that is installed on cameras,
 //! `rootfs-overlay/etc/peercam/watchdog.toml`.
 //!

@@ -182,6 +182,7 @@ fn account(service: &ServiceConfig, user: &str) -> Result<Account, LaunchError> 
 /// who may not change them; the death signal after the user, whose change clears it
 /// (`PR_SET_PDEATHSIG(2const)`).
 fn prepare(watchdog: Pid, account: Option<&(Uid, Gid, Vec<Gid>)>) -> io::Result<()> {
+    // The watchdog blocks what it reads from its signalfd. (std unblocks it, and doesn't promise to.)
     SigSet::empty().thread_set_mask()?;
     unistd::setsid()?;
     if let Some((uid, gid, groups)) = account {

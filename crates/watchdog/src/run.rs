@@ -170,6 +170,8 @@ impl Watchdog {
             some = true;
             let index = self.running.iter().position(|main| *main == Some(pid));
             if index.is_some() {
+                // At one blow, so that nothing in the group can fork away; what left the group is
+                // looked for below.
                 reaper::kill_group(pid);
             }
             reaper::reap(pid);

@@ -35,8 +35,7 @@ fn a_daemon_that_left_the_session_of_its_service_dies_with_it() {
 
 #[test]
 fn a_stop_leaves_nothing_behind_not_even_what_ignores_sigterm() {
-    let stubborn =
-        "trap '' TERM; setsid sleep 3600 & sleep 3600 & echo begun; while :; do wait; done";
+    let stubborn = "trap '' TERM; setsid sh -c 'sleep 3600 & wait' & sleep 3600 & echo begun; while :; do wait; done";
     let config = script("stubborn", stubborn) + "stop-timeout = \"200ms\"\n";
     let mut watchdog = Watchdog::start(&config);
     watchdog.prints("begun");
