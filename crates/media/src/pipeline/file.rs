@@ -199,9 +199,10 @@ impl Stream {
             .as_ref()
             .zip(buffer.pts())
             .and_then(|(segment, pts)| segment.to_running_time(pts));
-        // Outside of what the file says is to be played.
+        // Outside of what the file says is to be played. (Handled, not Drop, here and below: with
+        // Drop, GStreamer releases again what the bindings have already released.)
         let Some(running) = running.map(Duration::from) else {
-            return gst::PadProbeReturn::Drop;
+            return gst::PadProbeReturn::Handled;
         };
         let offset = *rounds.offset.get_or_insert_with(|| clock.now().saturating_sub(running));
         let duration = buffer.duration().map_or(Duration::ZERO, Duration::from);
@@ -226,7 +227,7 @@ impl Stream {
             gst::EventView::Segment(segment) => {
                 self.segment = segment.segment().downcast_ref().cloned();
                 if self.segment_sent {
-                    return gst::PadProbeReturn::Drop;
+                    return gst::PadProbeReturn::Handled;
                 }
                 self.segment_sent = true;
                 let whole = gst::FormattedSegment::<gst::ClockTime>::new();
@@ -238,9 +239,9 @@ impl Stream {
                 if rounds.ended == rounds.streams {
                     orders.tell(|orders| orders.rewind = true);
                 }
-                gst::PadProbeReturn::Drop
+                gst::PadProbeReturn::Handled
             }
-            _ => gst::PadProbeReturn::Drop,
+            _ => gst::PadProbeReturn::Handled,
         }
     }
 }

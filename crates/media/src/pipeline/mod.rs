@@ -38,7 +38,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::{
-    config::{AudioSettings, Settings},
+    config::{AudioInput, AudioSettings, Settings, VideoInput},
     error::Error,
     pipeline::{
         elements::{add_chain, filter, link_chain, make, queue, static_pad},
@@ -64,6 +64,9 @@ pub(crate) struct Run {
     orders: Arc<Signal<Orders>>,
     thread: Option<thread::JoinHandle<()>>,
 }
+
+/// Ten years: larger than any run, small enough to add to any time.
+const FOR_EVER: gst::ClockTime = gst::ClockTime::from_seconds(10 * 365 * 86_400);
 
 /// How long a driver may take to let go of its device before the camera goes on without it.
 const TEAR_DOWN: Duration = Duration::from_secs(3);
@@ -119,7 +122,6 @@ impl Run {
 
 /// Whether every element that the settings ask for is there.
 pub(crate) fn require(settings: &Settings) -> Result<(), Error> {
-    use crate::config::{AudioInput, VideoInput};
     let require = elements::require;
     for element in ["appsink", "capsfilter", "queue", "tee"] {
         require(element, "by every pipeline")?;
@@ -186,7 +188,7 @@ fn run(
     let clock = outlet.clock.clone();
     let pipeline = build(settings, encoder, outlet, orders)?;
     clock.drive(&pipeline.pipeline);
-    watch_bus(&pipeline.pipeline, settings, orders);
+    watch_bus(&pipeline.pipeline, settings, encoder, orders);
     let started = pipeline.pipeline.set_state(gst::State::Playing);
     // What went wrong stands on the bus, in more words than the state change has.
     if started.is_err() {
@@ -215,9 +217,14 @@ fn run(
 }
 
 /// Errors become orders to end; everything else on the bus is dropped where it is posted.
-fn watch_bus(pipeline: &gst::Pipeline, settings: &Settings, orders: &Arc<Signal<Orders>>) {
+fn watch_bus(
+    pipeline: &gst::Pipeline,
+    settings: &Settings,
+    encoder: &str,
+    orders: &Arc<Signal<Orders>>,
+) {
     let Some(bus) = pipeline.bus() else { return };
-    let (settings, orders) = (settings.clone(), orders.clone());
+    let (settings, encoder, orders) = (settings.clone(), encoder.to_owned(), orders.clone());
     bus.set_sync_handler(move |_, message| {
         match message.view() {
             gst::MessageView::Error(error) => {
@@ -228,7 +235,18 @@ fn watch_bus(pipeline: &gst::Pipeline, settings: &Settings, orders: &Arc<Signal<
                     .map(|factory| factory.name().to_string())
                     .unwrap_or_default();
                 tracing::debug!(element = %factory, details = ?error.debug(), "pipeline error");
-                let fault = source::explain(&settings, &factory, error.error().message());
+                // What an encoder refuses, the source reports.
+                let refused = error.debug().is_some_and(|debug| debug.contains("not-negotiated"));
+                let fault = if refused {
+                    let video = &settings.video;
+                    format!(
+                        "{factory} and {encoder} can't agree on {}x{} at {} pictures a second: \
+                         choose another video.width, video.height or video.framerate",
+                        video.width, video.height, video.framerate
+                    )
+                } else {
+                    source::explain(&settings, &factory, error.error().message())
+                };
                 // The first error is the cause; those after it are what follows from it.
                 orders.tell(|orders| _ = orders.fault.get_or_insert(fault));
             }
@@ -257,8 +275,11 @@ fn build(
         source::draw_clock(&picture, outlet.clock.clone())?;
     }
     // When the encoder is too slow, pictures are lost here, before they are encoded, instead of
-    // coming later and later.
-    let raw = queue(2)?;
+    // coming later and later. A file may come in bursts, and nobody sees that it is late.
+    let raw = queue(match settings.video.input {
+        VideoInput::File(_) => settings.video.framerate.div_ceil(2),
+        VideoInput::Test | VideoInput::V4l2(_) => 2,
+    })?;
     raw.set_property_from_str("leaky", "downstream");
     let (encoder, caps) = encoder::make(encoder, &settings.video)?;
     let encoded = filter(&caps)?;
@@ -275,12 +296,12 @@ fn build(
         .build()
         .map_err(|error| format!("isofmp4mux, which is built in, can't be made: {error}"))?;
     // The muxer knows a picture's end when the next one comes, and cuts at the first picture that
-    // is later than chunk-duration: anything below a frame gives one picture a chunk. The shorter,
-    // the less sound it waits for; but below some milliseconds it loses its way when picture and
-    // sound begin apart. A fragment of one frame lets every key frame begin a fragment.
+    // is later than chunk-duration: anything well below a frame gives one picture a chunk, as soon
+    // as possible. A fragment never ends: at each end the muxer holds sound back until the next
+    // key frame. For a player the difference is a number in a box it doesn't look at.
     let frame = gst::ClockTime::SECOND / u64::from(settings.video.framerate);
-    mux.set_property("fragment-duration", frame);
-    mux.set_property("chunk-duration", frame / 6);
+    mux.set_property("fragment-duration", FOR_EVER);
+    mux.set_property("chunk-duration", frame / 8);
     // Key frames come when the encoder or a viewer wants one.
     mux.set_property("send-force-keyunit", false);
     // An edit list would shift the track's time away from running time.

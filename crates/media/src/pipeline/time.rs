@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 
-/// The camera's media clock: running time zero is when the camera was started, not when the
+/// The camera's media clock: it counts from when the camera was started, not from when the
 /// pipeline was, so that timestamps never go back when the pipeline is rebuilt.
 #[derive(Debug, Clone)]
 pub(crate) struct MediaClock {
@@ -14,10 +14,11 @@ pub(crate) struct MediaClock {
 }
 
 impl MediaClock {
-    /// Begins now. Runs on the system's monotonic clock, whatever clock an audio device offers.
+    /// Begins at one second. Runs on the system's monotonic clock, whatever clock an audio device offers.
     pub(crate) fn start() -> Self {
         let clock = gst::SystemClock::obtain();
-        let zero = clock.time();
+        // The first packet of an audio encoder begins a little before the first sample.
+        let zero = clock.time().saturating_sub(gst::ClockTime::SECOND);
         Self { clock, zero }
     }
 

@@ -1,6 +1,8 @@
 //! What the tests of a running camera share.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod decode;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use peercam_media::{
