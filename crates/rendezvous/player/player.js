@@ -327,15 +327,16 @@ export class LiveEdge {
     if (!edge) return { seek: null, rate: 1 };
     this.#began ??= now;
     // A new viewer gets the current group of pictures at once: it shows its first frame early and
-    // then goes to the edge without waiting until it is a whole second behind.
-    const settled = now - this.#began > 3000;
+    // then goes to the edge. Later a jump is for what playing faster would take too long for; it
+    // also has Chromium forget how much sound it wants to wait for (see starved).
+    const limit = now - this.#began < 3000 ? 0.4 : Math.max(0.6, this.target + 0.4);
     const behind = edge.end - position;
     const jumpTo = Math.max(edge.start, edge.end - this.target);
     if (position < edge.start) return this.#jump(now, jumpTo);
-    if ((behind > (settled ? 1 : 0.4) || behind < -1) && now - this.#jumped > 300) return this.#jump(now, jumpTo);
+    if ((behind > limit || behind < -1) && now - this.#jumped > 300) return this.#jump(now, jumpTo);
     if (now - this.#changed > 10000) {
       this.#changed = now;
-      this.target = Math.max(LiveEdge.#NEAREST, this.target * 0.85);
+      this.target = Math.max(LiveEdge.#NEAREST, this.target * 0.9);
     }
     this.#catchingUp = behind > this.target + (this.#catchingUp ? 0.01 : 0.05);
     if (!this.#catchingUp) return { seek: null, rate: behind < this.target / 3 ? 0.97 : 1 };
@@ -350,7 +351,8 @@ export class LiveEdge {
     // Running dry right after the start or a jump is no sign of an uneven network.
     if (this.#began === null || now - this.#began < 1000 || now - this.#jumped < 500) return;
     this.#changed = now;
-    this.target = Math.min(LiveEdge.#FURTHEST, this.target + 0.02);
+    // A big step: each time it runs dry, Chromium asks for twice as much sound before it goes on.
+    this.target = Math.min(LiveEdge.#FURTHEST, this.target * 1.6);
   }
 
   /**
