@@ -40,7 +40,7 @@ pub enum Error {
     /// There is no such module.
     #[error(
         "the kernel has no module {name:?}{}: correct it in the board's `kernel.modules`",
-        if *.needed_by == "" { String::new() } else { format!(" (needed by {needed_by})") }
+        if needed_by.is_empty() { String::new() } else { format!(" (needed by {needed_by})") }
     )]
     Unknown {
         /// The name.

@@ -65,7 +65,7 @@ pub enum Error {
     },
     /// The index has no such package.
     #[error("there is no package {name:?} in {suite} for {architecture}{}",
-        if *.needed_by == "" { String::new() } else { format!(" (needed by {needed_by})") })]
+        if needed_by.is_empty() { String::new() } else { format!(" (needed by {needed_by})") })]
     NoSuchPackage {
         /// The package.
         name: String,
