@@ -31,7 +31,7 @@ one is named. It logs the link to open in a browser. SIGTERM or Ctrl-C says bye 
 ends it within 3 s.
 
 Environment:
-  PEERCAM_LOG       what is logged, such as debug, or off,peercam_agent=debug
+  RUST_LOG          what is logged: info (default), debug, or peercam_agent=debug,rtc=info
   NOTIFY_SOCKET, WATCHDOG_USEC
                     set by peercam-watchdog or systemd: readiness and heartbeats go there
 

@@ -130,3 +130,54 @@ fn write_durably(file: &Path, content: &[u8]) -> Result<(), Error> {
     fs::rename(&draft, file).map_err(failed("put in place"))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync its folder"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_first_start_makes_a_key_and_the_next_ones_find_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("deep/state");
+        let first = Identity::load_or_create(&state).unwrap();
+        let again = Identity::load_or_create(&state).unwrap();
+        assert_eq!(first.public_key(), again.public_key());
+        assert_eq!(first.room(), again.room());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&state), mode(&state.join(FILE_NAME))), (0o700, 0o600));
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "no draft is left");
+        let other = Identity::load_or_create(&folder.path().join("other")).unwrap();
+        assert_ne!(first.room(), other.room());
+    }
+
+    #[test]
+    fn a_power_failure_in_the_middle_leaves_no_half_key() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("identity.pem.new"), "half").unwrap();
+        Identity::load_or_create(folder.path()).unwrap();
+        assert!(!folder.path().join("identity.pem.new").exists());
+    }
+
+    #[test]
+    fn a_damaged_key_is_an_error_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE_NAME);
+        for damage in [&b""[..], b"not a key", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\n"] {
+            fs::write(&file, damage).unwrap();
+            let error = Identity::load_or_create(folder.path()).unwrap_err();
+            assert!(matches!(error, Error::Damaged { .. }), "{error}");
+            assert_eq!(fs::read(&file).unwrap(), damage);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Identity::load_or_create(&file.join("state")).unwrap_err().to_string();
+        assert!(error.contains("file/state") && error.contains("state-dir"), "{error}");
+    }
+}

@@ -2,14 +2,17 @@
 
 use std::io::{self, IsTerminal};
 
+use anyhow::{Context, anyhow};
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless `PEERCAM_LOG` says otherwise. The libraries below are silent: they write
-/// viewers' addresses.
-const DEFAULT: &str = "off,peercam_agent=info,peercam_media=info,peercam_heartbeat=info";
+/// What is logged unless [`VARIABLE`] says otherwise.
+const DEFAULT: &str = "info";
+/// The libraries below write viewers' addresses even at level error: they are heard only where
+/// they are named (`rtc=debug`).
+const SILENT: &str = "rtc=off,webrtc=off";
 
 /// Name of the environment variable with the filter, as `tracing-subscriber` reads it.
-pub const VARIABLE: &str = "PEERCAM_LOG";
+pub const VARIABLE: &str = "RUST_LOG";
 
 /// Starts logging.
 ///
@@ -17,18 +20,15 @@ pub const VARIABLE: &str = "PEERCAM_LOG";
 ///
 /// A filter that can't be understood; or logging was started before.
 pub fn start() -> anyhow::Result<()> {
-    let filter = match std::env::var(VARIABLE) {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
-            anyhow::anyhow!(
-                "{VARIABLE}={filter:?}: {error}: write it like \"debug\" or \"{DEFAULT}\""
-            )
-        })?,
-        _ => EnvFilter::try_new(DEFAULT)?,
-    };
+    let wanted = std::env::var(VARIABLE).unwrap_or_default();
+    let wanted = if wanted.is_empty() { DEFAULT } else { &wanted };
+    let filter = EnvFilter::try_new(format!("{SILENT},{wanted}")).with_context(|| {
+        format!("{VARIABLE}={wanted}: write it like info or peercam_agent=debug")
+    })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .try_init()
-        .map_err(|error| anyhow::anyhow!("logging can't start: {error}"))
+        .map_err(|error| anyhow!("logging can't start: {error}"))
 }

@@ -204,3 +204,6 @@ impl Layer {
         Self { file: name.as_ref().to_owned(), text: text.into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ use control::{Clock, Control};
 use fmp4::Limits;
 use network::{Lease, Network};
 use offer::Offer;
-use peer::PeerEvent;
+use peer::{Connection, PeerEvent};
 
 /// For a viewer to get from his offer to an open connection and its data channels.
 const ESTABLISHMENT: Duration = Duration::from_secs(30);
@@ -196,7 +196,7 @@ struct Session {
     id: SessionId,
     transport: Transport,
     outbox: Outbox,
-    connection: Arc<dyn PeerConnection>,
+    connection: Connection,
     events: mpsc::Receiver<PeerEvent>,
     inputs: mpsc::Receiver<Input>,
     lease: Lease,
@@ -259,11 +259,10 @@ impl Session {
                 .await
                 .map_err(failed)?;
         let audio = rtp_offer.is_none_or(|offer| offer.audio.is_some());
-        let answered = answer(connection.as_ref(), offer).await;
-        let (rtp, answer) = match answered {
+        let (rtp, answer) = match answer(&*connection, offer).await {
             Ok(answered) => answered,
             Err(ended) => {
-                close(connection.as_ref()).await;
+                connection.close().await;
                 return Err(ended);
             }
         };
@@ -317,7 +316,7 @@ impl Session {
         };
         self.say_bye(&ended).await;
         self.tasks.shutdown().await;
-        close(self.connection.as_ref()).await;
+        self.connection.close().await;
         ended
     }
 
@@ -536,19 +535,14 @@ async fn answer(
     Ok((rtp, sdp))
 }
 
-async fn close(connection: &dyn PeerConnection) {
-    if let Err(error) = connection.close().await {
-        debug!("closing: {error}");
-    }
-}
-
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ViewerLeft => f.write_str("the viewer left"),
             Self::ConnectionLost => f.write_str("the connection was lost"),
             Self::NotEstablished => {
-                write!(f, "no connection within {} s", ESTABLISHMENT.as_secs())
+                let limit = ESTABLISHMENT.as_secs();
+                write!(f, "connection and data channels were not complete within {limit} s")
             }
             Self::Dismissed(ByeReason::CameraStopping) | Self::CameraStopped => {
                 f.write_str("the camera is stopping")

@@ -1,6 +1,6 @@
 //! The library's peer connection, set up as this camera needs it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
 
 use rtc::{
     ice::mdns::MulticastDnsMode,
@@ -11,7 +11,7 @@ use rtc::{
     },
     rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
 };
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 use tracing::{debug, warn};
 use webrtc::{
     data_channel::DataChannel,
@@ -55,13 +55,50 @@ pub(super) enum PeerEvent {
     Channel(Arc<dyn DataChannel>),
 }
 
+/// A peer connection that is closed in any case: the library's goes on by itself when it is only
+/// dropped, as it would be if a session broke down.
+pub(super) struct Connection {
+    inner: Arc<dyn PeerConnection>,
+    closed: bool,
+}
+
+impl Connection {
+    /// Tells the viewer and waits until the sockets are closed.
+    pub async fn close(mut self) {
+        self.closed = true;
+        close(self.inner.clone()).await;
+    }
+}
+
+impl Deref for Connection {
+    type Target = dyn PeerConnection;
+
+    fn deref(&self) -> &Self::Target {
+        self.inner.as_ref()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let (false, Ok(runtime)) = (self.closed, Handle::try_current()) {
+            drop(runtime.spawn(close(self.inner.clone())));
+        }
+    }
+}
+
+async fn close(connection: Arc<dyn PeerConnection>) {
+    if let Err(error) = connection.close().await {
+        debug!("closing: {error}");
+    }
+}
+
 /// Makes a connection, with sockets on `addresses`.
 pub(super) async fn connect(
     certificate: RTCCertificate,
     ice_servers: Vec<RTCIceServer>,
     addresses: Vec<SocketAddr>,
     rtp: Option<&RtpOffer>,
-) -> Result<(Arc<dyn PeerConnection>, mpsc::Receiver<PeerEvent>)> {
+) -> Result<(Connection, mpsc::Receiver<PeerEvent>)> {
     let (events, receiver) = mpsc::channel(EVENTS);
     let configuration = RTCConfigurationBuilder::new()
         .with_ice_servers(ice_servers)
@@ -76,7 +113,7 @@ pub(super) async fn connect(
         .with_udp_addrs(addresses)
         .build()
         .await?;
-    Ok((Arc::new(connection), receiver))
+    Ok((Connection { inner: Arc::new(connection), closed: false }, receiver))
 }
 
 fn settings() -> SettingEngine {

@@ -110,7 +110,7 @@ pub fn base(state: &Path, rendezvous: SocketAddr) -> String {
     )
 }
 
-/// Logs of a failing test: `PEERCAM_LOG=debug cargo test -- --nocapture`.
+/// Logs of a failing test: `RUST_LOG=debug cargo test -- --nocapture`.
 pub fn log() {
     let _ = peercam_agent::logging::start();
 }

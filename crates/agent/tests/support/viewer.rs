@@ -171,15 +171,14 @@ impl Viewer {
     pub async fn until(&self, what: &str, enough: impl Fn(&Received) -> bool) -> Received {
         let mut received = self.received.clone();
         let waiting = tokio::time::timeout(super::PATIENCE, received.wait_for(|all| enough(all)));
-        let outcome = match waiting.await {
+        match waiting.await {
             Ok(outcome) => outcome.unwrap().clone(),
             Err(_) => {
-                let Received { media, .. } = self.received();
+                let messages = self.received().media.len();
                 let seen = Received { media: Vec::new(), ..self.received() };
-                panic!("no {what}; {} media messages, {seen:#?}", media.len());
+                panic!("no {what}; {messages} media messages, {seen:#?}");
             }
-        };
-        outcome
+        }
     }
 
     /// Waits for more pictures, of whichever transport.
