@@ -35,8 +35,8 @@ as_root() {
     fi
 }
 
-# podman's own settings do not work everywhere (small virtual machines, missing
-# network helpers). scripts/build-container writes this file when it finds them wanting.
+# podman's own settings do not work everywhere; scripts/build-container writes this file
+# where they don't.
 containers_conf=$cache/containers.conf
 if [[ -z ${CONTAINERS_CONF:-} && -e $containers_conf ]]; then
     export CONTAINERS_CONF=$containers_conf
