@@ -366,7 +366,10 @@ export class LiveEdge {
   }
 }
 
-/** The local clock in Unix milliseconds that never steps (unlike `Date.now()`). @param {number} at from `performance.now()` */
+/**
+ * The local clock in Unix milliseconds; it never steps, unlike `Date.now()`.
+ * @param {number} at from `performance.now()`
+ */
 const wall = (at) => performance.timeOrigin + at;
 
 // ----------------------------------------------------------------------------------- Signalling
@@ -715,7 +718,11 @@ class Fmp4Playback {
     return whole.buffer;
   }
 
-  /** Forgets what was played long ago; all of it when full. @param {SourceBuffer} buffer @returns {boolean} whether that is going on */
+  /**
+   * Forgets what was played long ago; all of it when full.
+   * @param {SourceBuffer} buffer
+   * @returns {boolean} whether that is going on
+   */
   #makeRoom(buffer) {
     if (buffer.buffered.length === 0) return false;
     const start = buffer.buffered.start(0);
@@ -1338,7 +1345,7 @@ class Watch {
     this.#sessions += 1;
     const { state } = this.situation;
     // Where it was refused it says so until it gets in: no flicker every few seconds.
-    if (state === 'looking' || state === 'offline' || state === 'idle') this.#situation({ state: 'connecting', title: 'connecting' });
+    if (state === 'looking' || state === 'offline') this.#situation({ state: 'connecting', title: 'connecting' });
     session.join(this.#iceServers);
   }
 
@@ -1583,6 +1590,13 @@ function icon(name) {
   return svg;
 }
 
+/** Puts an icon into an element, where it is not there already. @param {HTMLElement} element @param {string} name */
+function showIcon(element, name) {
+  if (element.dataset.icon === name) return;
+  element.dataset.icon = name;
+  element.replaceChildren(icon(name));
+}
+
 /**
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
@@ -1660,7 +1674,8 @@ export class PeercamPlayer extends Base {
       });
     } catch (error) {
       // No address, or one that this page may not talk to (ws from a page that came over https).
-      this.#change({ state: 'refused', title: 'badServer', detail: 'said', values: { message: sentence(String(error)) }, final: true });
+      const values = { message: sentence(String(error)) };
+      this.#change({ state: 'refused', title: 'badServer', detail: 'said', values, final: true });
     }
   }
 
@@ -1712,9 +1727,16 @@ export class PeercamPlayer extends Base {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return false;
     const target = /** @type {Element} */ (event.composedPath()[0]);
     // Space and letters belong to what has the focus: a button, the volume, a field of the page.
-    if (target.matches?.('input, textarea, select, [contenteditable]') || (event.key === ' ' && target.matches?.('button, a'))) return false;
-    const does = { ' ': () => this.#toggle(), k: () => this.#toggle(), m: () => (this.muted = !this.muted), f: () => this.#fullscreen() };
-    const action = does[/** @type {keyof typeof does} */ (event.key.toLowerCase())];
+    if (target.matches?.('input, textarea, select, [contenteditable]')) return false;
+    if (event.key === ' ' && target.matches?.('button, a')) return false;
+    /** @type {Record<string, () => void>} */
+    const does = {
+      ' ': () => this.#toggle(),
+      k: () => this.#toggle(),
+      m: () => (this.muted = !this.muted),
+      f: () => this.#fullscreen(),
+    };
+    const action = does[event.key.toLowerCase()];
     if (!action) return false;
     event.preventDefault();
     this.#awake();
@@ -1910,7 +1932,12 @@ export class PeercamPlayer extends Base {
     stage.addEventListener('dblclick', ({ target }) => (target === video || target === card) && this.#fullscreen());
     this.addEventListener('keydown', (event) => this.handleKey(event));
     this.addEventListener('fullscreenchange', () => this.#draw());
-    return { stage, video, still, badge, start, title, detail, retry, card, pill, live, latency, unmute, unmuteLabel, toggle, mute, volume, path, full, bar, said };
+    return {
+      ...{ stage, video, still, said },
+      ...{ card, badge, start, title, detail, retry },
+      ...{ pill, live, latency, unmute, unmuteLabel },
+      ...{ bar, toggle, mute, volume, path, full },
+    };
   }
 
   /** Shows the controls; they go after a while if there is a picture to see. */
@@ -1918,7 +1945,10 @@ export class PeercamPlayer extends Base {
     const { stage, bar } = this.#ui;
     clearTimeout(this.#quietTimer);
     stage.classList.remove('quiet');
-    const hide = () => stage.classList.toggle('quiet', this.#situation.state === 'playing' && !this.#blocked && !bar.querySelector(':focus-visible'));
+    const hide = () => {
+      const watching = this.#situation.state === 'playing' && !this.#blocked;
+      stage.classList.toggle('quiet', watching && !bar.querySelector(':focus-visible'));
+    };
     if (stay === 0) hide();
     else this.#quietTimer = setTimeout(hide, stay);
   }
@@ -1939,50 +1969,64 @@ export class PeercamPlayer extends Base {
 
   /** Everything on the screen follows from the situation and the video. */
   #draw() {
-    const ui = this.#ui;
-    const { state, title, detail, values, final } = this.#situation;
-    const playing = state === 'playing';
-    const running = this.#watch !== null && !final;
-    const clickToPlay = this.#blocked || !running;
-    const [picture, motion] = CARD[state];
-    const words = (/** @type {string} */ name) => this.#text(name);
-
-    ui.stage.className = ['fill', playing ? '' : 'dim', ui.still.hidden && !ui.video.videoWidth ? 'empty' : '', ui.stage.classList.contains('quiet') && playing ? 'quiet' : ''].join(' ');
-    ui.card.className = `card ${motion} ${!playing || this.#blocked ? 'on' : ''}`;
-    if (playing && !this.#blocked) {
-      // It fades out with the words it had.
-    } else {
-      ui.badge.hidden = picture === '';
-      if (picture && ui.badge.dataset.icon !== picture) ui.badge.replaceChildren(icon((ui.badge.dataset.icon = picture)));
-      ui.start.hidden = picture !== '' || !clickToPlay;
-      ui.title.textContent = this.#blocked ? words('play') : words(title);
-      ui.detail.textContent = detail && !this.#blocked ? this.#text(detail, values) : '';
-      ui.retry.hidden = !(state === 'refused' && final);
-      ui.retry.textContent = words('retry');
-    }
-    if (ui.said.textContent !== this.#message()) ui.said.textContent = this.#message();
-
-    const label = (/** @type {HTMLElement} */ element, /** @type {string} */ name, /** @type {string} */ look = '') => {
-      element.title = words(name);
-      element.setAttribute('aria-label', words(name));
-      if (look && element.dataset.icon !== look) element.replaceChildren(icon((element.dataset.icon = look)));
-    };
-    label(ui.start, 'play');
-    label(ui.toggle, clickToPlay ? 'play' : 'stop', clickToPlay ? 'play' : 'stop');
-    label(ui.mute, this.muted ? 'unmute' : 'mute', this.muted ? 'silence' : 'sound');
-    label(ui.full, document.fullscreenElement === this ? 'leaveFullscreen' : 'fullscreen', document.fullscreenElement === this ? 'shrink' : 'expand');
-    label(ui.volume, 'volume');
-    ui.bar.setAttribute('aria-label', words('controls'));
-    const room = this.#text('label', { room: this.getAttribute('room') ?? '' });
-    this.setAttribute('aria-label', room);
-    ui.video.setAttribute('aria-label', room);
-    ui.volume.value = String(this.muted ? 0 : ui.video.volume);
-    ui.pill.hidden = !playing || this.#blocked;
-    ui.unmute.hidden = !playing || !this.muted || this.#blocked;
-    ui.unmuteLabel.textContent = words('unmute');
-    ui.live.textContent = words('live');
-    ui.path.textContent = playing ? words(title) : '';
+    const { stage, still, video, said } = this.#ui;
+    const playing = this.#situation.state === 'playing';
+    stage.classList.toggle('dim', !playing);
+    stage.classList.toggle('empty', still.hidden && !video.videoWidth);
+    if (!playing) stage.classList.remove('quiet');
+    const message = this.#message();
+    if (said.textContent !== message) said.textContent = message;
+    const label = this.#text('label', { room: this.getAttribute('room') ?? '' });
+    this.setAttribute('aria-label', label);
+    video.setAttribute('aria-label', label);
+    this.#drawCard();
+    this.#drawControls();
     this.#drawLatency();
+  }
+
+  #drawCard() {
+    const { card, badge, start, title, detail, retry } = this.#ui;
+    const situation = this.#situation;
+    const [picture, motion] = CARD[situation.state];
+    const shown = situation.state !== 'playing' || this.#blocked;
+    card.classList.toggle('on', shown);
+    if (!shown) return; // It fades out with the words it had.
+    card.className = `card on ${motion}`;
+    badge.hidden = picture === '';
+    if (picture) showIcon(badge, picture);
+    start.hidden = picture !== '';
+    title.textContent = this.#text(this.#blocked ? 'play' : situation.title);
+    detail.textContent = situation.detail ? this.#text(situation.detail, situation.values) : '';
+    retry.hidden = !(situation.state === 'refused' && situation.final);
+    retry.textContent = this.#text('retry');
+  }
+
+  #drawControls() {
+    const { bar, start, toggle, mute, volume, full, path, pill, live, unmute, unmuteLabel, video } = this.#ui;
+    const { state, title, final } = this.#situation;
+    const watching = state === 'playing' && !this.#blocked;
+    const clickPlays = this.#blocked || this.#watch === null || final;
+    /** @type {(element: HTMLElement, name: string, look?: string) => void} */
+    const label = (element, name, look) => {
+      element.title = this.#text(name);
+      element.setAttribute('aria-label', element.title);
+      if (look) showIcon(element, look);
+    };
+    label(start, 'play');
+    if (clickPlays) label(toggle, 'play', 'play');
+    else label(toggle, 'stop', 'stop');
+    if (this.muted) label(mute, 'unmute', 'silence');
+    else label(mute, 'mute', 'sound');
+    if (document.fullscreenElement === this) label(full, 'leaveFullscreen', 'shrink');
+    else label(full, 'fullscreen', 'expand');
+    label(volume, 'volume');
+    volume.value = String(this.muted ? 0 : video.volume);
+    bar.setAttribute('aria-label', this.#text('controls'));
+    path.textContent = state === 'playing' ? this.#text(title) : '';
+    pill.hidden = !watching;
+    live.textContent = this.#text('live');
+    unmute.hidden = !watching || !this.muted;
+    unmuteLabel.textContent = this.#text('unmute');
   }
 
   #drawLatency() {
