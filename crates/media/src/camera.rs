@@ -164,7 +164,12 @@ impl Supervisor {
         let mut fault = None;
         loop {
             let seen = self.observe(fault.take());
-            match self.lifecycle.step(Instant::now(), seen) {
+            let action = self.lifecycle.step(Instant::now(), seen);
+            if matches!(self.lifecycle.phase(), Phase::Failed { .. }) {
+                // Before the device is closed: one that hangs takes its time.
+                self.publish_status();
+            }
+            match action {
                 Some(Action::Start) => fault = self.start(),
                 Some(Action::Stop) => self.stop_run(),
                 None => {}
@@ -242,6 +247,10 @@ impl Supervisor {
     }
 
     fn stop_run(&mut self) {
+        // First, so that nobody who comes now begins with what is over; and again, since the run
+        // went on until it stopped.
+        self.frames.reset();
+        self.chunks.reset();
         if let Some((run, _)) = self.run.take() {
             self.hanging = run.stop().or(self.hanging.take());
         }

@@ -129,3 +129,49 @@ fn level(video: &VideoSettings) -> &'static str {
         })
         .map_or("5.2", |(level, ..)| level)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_level_holds_the_picture() {
+        let mut video = Config::default().validate().unwrap().video;
+        let mut of = |width, height, framerate, kbps| {
+            (video.width, video.height) = (width, height);
+            (video.framerate, video.bitrate_kbps) = (framerate, kbps);
+            level(&video)
+        };
+        assert_eq!(of(320, 240, 30, 500), "2");
+        assert_eq!(of(640, 360, 30, 1000), "3");
+        assert_eq!(of(1280, 720, 30, 2000), "3.1");
+        assert_eq!(of(1280, 720, 30, 15_000), "3.2");
+        assert_eq!(of(1920, 1080, 30, 4000), "4");
+        assert_eq!(of(1920, 1080, 60, 8000), "4.2");
+        assert_eq!(of(3840, 2160, 30, 20_000), "5.1");
+        assert_eq!(of(4096, 4096, 120, 50_000), "5.2");
+    }
+
+    #[test]
+    fn hardware_encoders_of_every_name_are_known_and_decoders_are_not() {
+        for element in ["v4l2h264enc", "v4l2video11h264enc", "openh264enc", "x264enc"] {
+            assert!(is_known(element), "{element}");
+        }
+        for element in ["", "v4l2h264dec", "h264enc", "avenc_h264", "x265enc", "fakesink"] {
+            assert!(!is_known(element), "{element}");
+        }
+    }
+
+    #[test]
+    fn the_first_encoder_that_works_is_chosen_and_reasons_are_given_when_none_does() {
+        gst::init().unwrap();
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(choose(&names(&["v4l2video99h264enc", "x264enc"])).unwrap(), "x264enc");
+        assert_eq!(choose(&names(&["openh264enc", "x264enc"])).unwrap(), "openh264enc");
+        let error = choose(&names(&["v4l2video99h264enc", "v4l2video98h264enc"])).unwrap_err();
+        let Error::NoEncoder { reasons } = error else { panic!("{error}") };
+        assert!(reasons[0].contains("video99") && reasons[1].contains("video98"), "{reasons:?}");
+    }
+}

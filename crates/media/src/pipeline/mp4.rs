@@ -171,3 +171,86 @@ pub(crate) fn split_init(mut data: bytes::Bytes) -> (bytes::Bytes, bytes::Bytes)
     let init = data.split_to(length);
     (init, data)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boxed(kind: &[u8; 4], content: &[&[u8]]) -> Vec<u8> {
+        let content = content.concat();
+        [&(content.len() as u32 + 8).to_be_bytes()[..], kind, &content].concat()
+    }
+
+    fn track(id: u32, timescale: u32, entry: &[u8]) -> Vec<u8> {
+        let tkhd = boxed(b"tkhd", &[&[0; 12], &id.to_be_bytes(), &[0; 68]]);
+        let mdhd = boxed(b"mdhd", &[&[0; 12], &timescale.to_be_bytes(), &[0; 8]]);
+        let stsd = boxed(b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1], entry]);
+        let minf = boxed(b"minf", &[&boxed(b"stbl", &[&stsd])]);
+        boxed(b"trak", &[&tkhd, &boxed(b"mdia", &[&mdhd, &minf])])
+    }
+
+    fn init() -> Vec<u8> {
+        let avcc = boxed(b"avcC", &[&[1, 0x42, 0xc0, 0x1f, 0xff]]);
+        let video = track(1, 3000, &boxed(b"avc1", &[&[0; 78], &avcc]));
+        let audio = track(2, 48_000, &boxed(b"mp4a", &[&[0; 28]]));
+        [boxed(b"ftyp", &[b"iso6"]), boxed(b"moov", &[&video, &audio])].concat()
+    }
+
+    /// Track 2 with nothing of interest, then track 1: default flags "no sync sample" in `tfhd`
+    /// (behind a default duration), a 64-bit `tfdt`, and a `trun` with flags of the first sample.
+    fn chunk(first_sample_flags: Option<u32>) -> Vec<u8> {
+        let audio = boxed(b"traf", &[&boxed(b"tfhd", &[&[0; 4], &2u32.to_be_bytes()])]);
+        let tfhd = boxed(b"tfhd", &[&[0, 0, 0, 0x28, 0, 0, 0, 1, 0, 0, 0, 100, 1, 1, 0, 0]]);
+        let tfdt = boxed(b"tfdt", &[&[1, 0, 0, 0], &6_000_000_000u64.to_be_bytes()]);
+        let flags = first_sample_flags.map_or(0, |_| 4) | 0x801u32;
+        let first = first_sample_flags.map_or(vec![], |flags| flags.to_be_bytes().to_vec());
+        let trun = boxed(
+            b"trun",
+            &[&flags.to_be_bytes(), &[0, 0, 0, 1, 0, 0, 0, 9], &first, &7u32.to_be_bytes()],
+        );
+        let video = boxed(b"traf", &[&tfhd, &tfdt, &trun]);
+        [boxed(b"moof", &[&audio, &video]), boxed(b"mdat", &[&[0; 9]])].concat()
+    }
+
+    #[test]
+    fn an_initialisation_segment_says_what_is_in_it() {
+        let tracks = tracks(&init()).unwrap();
+        let video = Track { id: 1, timescale: 3000, codec: "avc1.42c01f".to_owned() };
+        let audio = Track { id: 2, timescale: 48_000, codec: "mp4a.40.2".to_owned() };
+        assert_eq!(tracks, Tracks { video, audio: Some(audio) });
+    }
+
+    #[test]
+    fn a_chunk_says_when_its_picture_is_shown_and_whether_it_is_a_key_frame() {
+        let sample = |chunk: &[u8]| first_sample(chunk, 1).unwrap();
+        let pts = 6_000_000_007;
+        assert_eq!(sample(&chunk(None)), Sample { pts, sync: false });
+        assert_eq!(sample(&chunk(Some(0x0200_0000))), Sample { pts, sync: true });
+        assert_eq!(first_sample(&chunk(None), 3), None);
+    }
+
+    #[test]
+    fn the_initialisation_segment_is_split_off() {
+        let both = bytes::Bytes::from([init(), chunk(None)].concat());
+        let (head, tail) = split_init(both);
+        assert_eq!((head.as_ref(), tail.as_ref()), (&init()[..], &chunk(None)[..]));
+        let (head, tail) = split_init(chunk(None).into());
+        assert!(head.is_empty() && tail == chunk(None));
+    }
+
+    #[test]
+    fn cut_or_broken_files_are_refused_without_a_panic() {
+        for whole in [init(), chunk(Some(0))] {
+            for length in 0..whole.len() {
+                let _ = tracks(&whole[..length]);
+                let _ = first_sample(&whole[..length], 1);
+                let _ = split_init(whole[..length].to_vec().into());
+                let mut broken = whole.clone();
+                broken[length] ^= 0xff;
+                let _ = tracks(&broken);
+                let _ = first_sample(&broken, 1);
+                let _ = split_init(broken.into());
+            }
+        }
+    }
+}
