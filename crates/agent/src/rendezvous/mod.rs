@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`url`] | [`ServerUrl`]: the server's address, and the links that follow from it |
-//! | [`connection`] | one WebSocket from opening to end |
+//! | `connection` | one WebSocket from opening to end |
 //! | [`backoff`] | how long to wait before the next attempt |
 //!
 //! [`Client`] runs in a task of its own and hands [`Event`]s to the agent's loop. What the agent

@@ -4,13 +4,13 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`offer`] | what the viewer's offer has for us |
+//! | `offer` | what the viewer's offer has for us |
 //! | [`network`] | where a session listens, and under which addresses it says so |
 //! | [`servers`] | STUN and TURN servers, ready for the library |
-//! | [`peer`] | the library's peer connection, set up |
-//! | [`interceptors`] | what stands between RTP and the wire |
-//! | [`rtp`], [`fmp4`] | the two transports |
-//! | [`control`] | the `control` data channel |
+//! | `peer` | the library's peer connection, set up |
+//! | `interceptors` | what stands between RTP and the wire |
+//! | `rtp`, `fmp4` | the two transports |
+//! | `control` | the `control` data channel |
 //!
 //! ```text
 //!  join ─▶ offer ─▶ peer connection ─▶ answer ─▶ candidates ⇄ ─▶ connected ─▶ media, control
@@ -62,7 +62,7 @@ const ESTABLISHMENT: Duration = Duration::from_secs(30);
 /// For the farewell of a session that we end.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Inputs that wait for a session. A full queue means a viewer who sends faster than he is
-/// served; see [`Handle::send`].
+/// served; see [`Handle::candidate`].
 const INPUTS: usize = 64;
 /// Most candidates of one viewer. A browser on a machine with many interfaces has a dozen.
 const MAX_CANDIDATES: usize = 64;
