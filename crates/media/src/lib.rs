@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`config`] | the settings as a person writes them, and their validation |
 //! | [`camera`] | [`Camera`]: starts and stops the pipeline with its subscribers, and retries it when a device fails |
-//! | [`unit`] | what is handed on: [`Frame`], [`AccessUnit`], [`AudioPacket`], [`Chunk`] |
+//! | [`mod@unit`] | what is handed on: [`Frame`], [`AccessUnit`], [`AudioPacket`], [`Chunk`] |
 //! | [`hub`] | one producer, many subscribers: bounded queues and the cached group of pictures |
 //! | [`status`] | [`Status`]: how the camera is doing |
 //! | `lifecycle` | when to start, stop and try again: decisions only |

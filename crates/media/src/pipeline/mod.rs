@@ -29,7 +29,8 @@ pub(crate) mod time;
 mod v4l2;
 
 use std::{
-    sync::Arc,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -62,7 +63,9 @@ struct Orders {
 /// thread goes on.
 pub(crate) struct Run {
     orders: Arc<Signal<Orders>>,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: thread::JoinHandle<()>,
+    /// Nothing is ever sent: the thread's end closes it.
+    end: mpsc::Receiver<()>,
 }
 
 /// Ten years: larger than any run, small enough to add to any time.
@@ -72,8 +75,8 @@ const FOR_EVER: gst::ClockTime = gst::ClockTime::from_seconds(10 * 365 * 86_400)
 const TEAR_DOWN: Duration = Duration::from_secs(3);
 
 impl Run {
-    /// Builds the pipeline and runs it. `ended` is called, in the run's thread, when it fails: with
-    /// a sentence that says what and why.
+    /// Builds the pipeline and runs it. `failed` is called, in the run's thread, when it fails:
+    /// with a sentence that says what and why.
     pub(crate) fn start(
         settings: Arc<Settings>,
         encoder: String,
@@ -81,14 +84,22 @@ impl Run {
         failed: impl Fn(String) + Send + 'static,
     ) -> std::io::Result<Self> {
         let orders = Arc::new(Signal::default());
+        let (alive, end) = mpsc::channel();
         let for_thread = orders.clone();
         let thread =
             thread::Builder::new().name("peercam-pipeline".to_owned()).spawn(move || {
-                if let Err(message) = run(&settings, &encoder, outlet, &for_thread) {
-                    failed(message);
+                let _alive = alive;
+                // The bindings panic when an element lacks a property: another version of GStreamer.
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    run(&settings, &encoder, outlet, &for_thread)
+                }));
+                match result {
+                    Ok(Ok(())) => {}
+                    Ok(Err(message)) => failed(message),
+                    Err(_) => failed("the pipeline can't be built with this GStreamer".to_owned()),
                 }
             })?;
-        Ok(Self { orders, thread: Some(thread) })
+        Ok(Self { orders, thread, end })
     }
 
     /// Asks the encoder for a key frame.
@@ -98,17 +109,13 @@ impl Run {
 
     /// Stops the pipeline and waits for its thread. A thread that hangs in a driver is given
     /// back: no other run may start before it has ended.
-    pub(crate) fn stop(mut self) -> Option<Self> {
+    pub(crate) fn stop(self) -> Option<Self> {
         self.orders.tell(|orders| orders.stop = true);
-        let deadline = Instant::now() + TEAR_DOWN;
-        while Instant::now() < deadline && !self.has_ended() {
-            thread::sleep(Duration::from_millis(2));
-        }
-        if !self.has_ended() {
+        if self.end.recv_timeout(TEAR_DOWN) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::warn!("a device does not let go: its driver hangs");
             return Some(self);
         }
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        if self.thread.join().is_err() {
             tracing::error!("the pipeline's thread has panicked");
         }
         None
@@ -116,7 +123,7 @@ impl Run {
 
     /// Whether the thread is gone.
     pub(crate) fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished)
+        self.thread.is_finished()
     }
 }
 

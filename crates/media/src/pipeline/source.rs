@@ -49,7 +49,7 @@ impl<'a> Heads<'a> {
                 source.set_property_from_str("pattern", "ball");
                 source.set_property("background-color", 0xff20_3040u32);
                 source.set_property_from_str("motion", "sweep");
-                let raw = filter(&raw_video(video, &["I420"], video.framerate))?;
+                let raw = filter(&raw_video(video, wanted_rate(video)))?;
                 add_chain(self.pipeline, &[&source, &raw])?;
                 Ok(raw)
             }
@@ -59,7 +59,7 @@ impl<'a> Heads<'a> {
                 // Timestamps begin late on the camera's clock; nothing is to be made up before.
                 rate.set_property("skip-to-first", true);
                 let scale = make("videoconvertscale")?;
-                let raw = filter(&raw_video(video, &["I420", "NV12"], video.framerate))?;
+                let raw = filter(&raw_video(video, wanted_rate(video)))?;
                 // So much is decoded ahead that the start from the beginning is not seen.
                 let ahead = queue(12)?;
                 let pace = make("clocksync")?;
@@ -138,17 +138,20 @@ impl<'a> Heads<'a> {
         tracing::info!(device = %device.display(), mode = %mode, "capture mode");
         let captured = filter(&mode.caps)?;
         let scale = make("videoconvertscale")?;
-        let raw =
-            filter(&raw_video(video, &["I420", "NV12"], video.framerate.min(mode.framerate)))?;
         let mut chain = vec![source, captured];
         if mode.jpeg {
             chain.push(make("jpegdec")?);
         }
-        if mode.framerate > video.framerate {
-            let rate = make("videorate")?;
-            rate.set_property("drop-only", true);
-            chain.push(rate);
-        }
+        // A device that is slower than asked for is taken as it is: made-up pictures help nobody.
+        let rate = if mode.is_faster_than(video.framerate) {
+            let drop = make("videorate")?;
+            drop.set_property("drop-only", true);
+            chain.push(drop);
+            wanted_rate(video)
+        } else {
+            mode.framerate
+        };
+        let raw = filter(&raw_video(video, rate))?;
         chain.push(scale);
         chain.push(raw.clone());
         add_chain(self.pipeline, &chain.iter().collect::<Vec<_>>())?;
@@ -156,12 +159,18 @@ impl<'a> Heads<'a> {
     }
 }
 
-fn raw_video(video: &VideoSettings, formats: &[&str], framerate: u32) -> gst::Caps {
+fn wanted_rate(video: &VideoSettings) -> gst::Fraction {
+    gst::Fraction::new(video.framerate as i32, 1)
+}
+
+/// What goes to the clock and to the encoder: planar luma first, in one of the two formats of which
+/// every encoder takes at least one.
+fn raw_video(video: &VideoSettings, framerate: gst::Fraction) -> gst::Caps {
     gst::Caps::builder("video/x-raw")
-        .field("format", gst::List::new(formats.iter().copied()))
+        .field("format", gst::List::new(["I420", "NV12"]))
         .field("width", video.width as i32)
         .field("height", video.height as i32)
-        .field("framerate", gst::Fraction::new(framerate as i32, 1))
+        .field("framerate", framerate)
         .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
         .build()
 }

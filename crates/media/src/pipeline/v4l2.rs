@@ -17,8 +17,21 @@ pub(super) struct Mode {
     pub caps: gst::Caps,
     /// Whether the device compresses its pictures (Motion JPEG).
     pub jpeg: bool,
+    /// Pictures in a second: not always a whole number (30000/1001).
+    pub framerate: gst::Fraction,
+}
+
+impl Mode {
     /// Pictures in a second, rounded.
-    pub framerate: u32,
+    fn rate(&self) -> u32 {
+        let rate = f64::from(self.framerate.numer()) / f64::from(self.framerate.denom().max(1));
+        rate.round().max(1.0) as u32
+    }
+
+    /// Whether it gives more pictures than wanted.
+    pub(super) fn is_faster_than(&self, framerate: u32) -> bool {
+        self.rate() > framerate
+    }
 }
 
 impl fmt::Display for Mode {
@@ -112,9 +125,8 @@ fn nearest(structure: &gst::StructureRef, wanted: (i32, i32, i32)) -> Option<Mod
     let mut caps = gst::Caps::new_empty();
     caps.get_mut()?.append_structure(mode);
     caps.fixate();
-    let rate = caps.structure(0)?.get::<gst::Fraction>("framerate").ok()?;
-    let framerate = (f64::from(rate.numer()) / f64::from(rate.denom().max(1))).round().max(1.0);
-    Some(Mode { caps, jpeg, framerate: framerate as u32 })
+    let framerate = caps.structure(0)?.get::<gst::Fraction>("framerate").ok()?;
+    Some(Mode { caps, jpeg, framerate })
 }
 
 /// Less is better.
@@ -127,7 +139,7 @@ fn distance(mode: &Mode, wanted: (i32, i32, i32)) -> (u32, i64, u32, bool) {
     // Making a picture larger costs detail, making it smaller only time: count it twice.
     let size = (area(width, height) - area(wanted.0, wanted.1)).abs()
         + i64::from(missing) * i64::from(wanted.0.max(wanted.1));
-    (rate.saturating_sub(mode.framerate), size, mode.framerate.abs_diff(rate), mode.jpeg)
+    (rate.saturating_sub(mode.rate()), size, mode.rate().abs_diff(rate), mode.jpeg)
 }
 
 #[cfg(test)]
@@ -184,6 +196,13 @@ mod tests {
             framerate=[1/1, 60/1]";
         assert_eq!(choice(scaler, 640, 360, 25).unwrap(), "video/x-raw 640x360@25");
         assert_eq!(choice(scaler, 4096, 2160, 120).unwrap(), "video/x-raw 1920x1080@60");
+    }
+
+    #[test]
+    fn a_television_rate_counts_as_the_whole_number_beside_it() {
+        let ntsc = "video/x-raw, format=YUY2, width=640, height=480, framerate=30000/1001; \
+            video/x-raw, format=YUY2, width=640, height=480, framerate=15/1";
+        assert_eq!(choice(ntsc, 640, 480, 30).unwrap(), "video/x-raw 640x480@29");
     }
 
     #[test]
