@@ -45,7 +45,7 @@ pub(crate) type Socket = WebSocketStream<TcpStream>;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Most bytes of a peer that are read and thrown away during the goodbye. Closing a socket that
-/// holds unread bytes resets it, and the peer would never see the error.
+/// holds unread bytes resets it, and the peer may never see the error (RFC 9112 §9.6).
 const GOODBYE_BYTES: u64 = 1024 * 1024;
 
 /// Kept free in a viewer's message: on its way to the camera it gets `"session":…,`, and must

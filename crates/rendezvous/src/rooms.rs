@@ -184,3 +184,59 @@ fn first_session() -> u64 {
 fn shutting_down() -> Error {
     Error::new(ErrorCode::ShuttingDown, "the server is shutting down: connect again in a moment")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rooms(limits: Limits) -> Arc<Rooms> {
+        Arc::new(Rooms::new(limits, Vec::new()))
+    }
+
+    fn outbox() -> Arc<Outbox> {
+        Arc::new(Outbox::new(1024))
+    }
+
+    fn id(name: &str) -> RoomId {
+        name.parse().unwrap()
+    }
+
+    fn rooms_and_cameras(rooms: &Rooms) -> (usize, usize) {
+        let directory = rooms.lock();
+        (directory.rooms.len(), directory.cameras)
+    }
+
+    #[test]
+    fn a_room_that_everybody_left_is_forgotten() {
+        let rooms = rooms(Limits::default());
+        let camera = rooms.host(id("a"), &outbox()).unwrap();
+        let viewer = rooms.watch(id("a"), &outbox()).unwrap();
+        let waiting = rooms.watch(id("b"), &outbox()).unwrap();
+        drop(camera);
+        assert_eq!(rooms_and_cameras(&rooms), (2, 0));
+        drop((viewer, waiting));
+        assert_eq!(rooms_and_cameras(&rooms), (0, 0));
+    }
+
+    #[test]
+    fn who_was_refused_leaves_no_trace() {
+        let rooms = rooms(Limits { rooms: 1, viewers_per_room: 1, ..Limits::default() });
+        let seats = (rooms.host(id("a"), &outbox()), rooms.watch(id("a"), &outbox()));
+        rooms.host(id("a"), &outbox()).unwrap_err();
+        rooms.host(id("b"), &outbox()).unwrap_err();
+        rooms.watch(id("a"), &outbox()).unwrap_err();
+        assert_eq!(rooms_and_cameras(&rooms), (1, 1));
+        drop(seats);
+        assert_eq!(rooms_and_cameras(&rooms), (0, 0));
+    }
+
+    #[test]
+    fn after_the_close_nobody_comes_in() {
+        let rooms = rooms(Limits::default());
+        rooms.close();
+        let refusal = rooms.host(id("a"), &outbox()).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::ShuttingDown);
+        let refusal = rooms.watch(id("a"), &outbox()).unwrap_err();
+        assert_eq!(refusal.code, ErrorCode::ShuttingDown);
+    }
+}

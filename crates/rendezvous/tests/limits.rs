@@ -38,6 +38,19 @@ async fn a_message_over_the_limit_is_refused_and_its_sender_hears_why() {
 }
 
 #[tokio::test]
+async fn who_is_refused_in_mid_sentence_sees_an_orderly_end_and_no_reset() {
+    let server = Rendezvous::start().await;
+    let mut vandal = server.viewer("front-door").await;
+    // A masked text frame of half a megabyte.
+    vandal.sends_bytes(&[0x81, 0xff, 0, 0, 0, 0, 0, 0x08, 0, 0, 0, 0, 0, 0]).await;
+    _ = vandal.socket.get_mut().write_all(&vec![b'x'; 0x08_0000]).await;
+    let mut answer = Vec::new();
+    let end = vandal.socket.get_mut().read_to_end(&mut answer);
+    soon("the end of the stream", end).await.unwrap();
+    assert!(String::from_utf8_lossy(&answer).contains("too-large"));
+}
+
+#[tokio::test]
 async fn a_frame_that_only_claims_to_be_huge_is_refused_before_it_comes() {
     let server = Rendezvous::start().await;
     let mut vandal = server.viewer("front-door").await;
