@@ -90,7 +90,12 @@ fn choose(
     can_decode_jpeg: bool,
 ) -> Result<Mode, String> {
     let wanted = (video.width as i32, video.height as i32, video.framerate as i32);
-    let modes = offered.iter().filter_map(|structure| nearest(structure, wanted));
+    // Newer GStreamer lists each mode as a DMA buffer first (memory:DMABuf, format DMA_DRM), which
+    // nothing behind the device takes here.
+    let in_memory = offered
+        .iter_with_features()
+        .filter(|(_, features)| features.is_equal(&gst::CAPS_FEATURES_MEMORY_SYSTEM_MEMORY));
+    let modes = in_memory.filter_map(|(structure, _)| nearest(structure, wanted));
     let best = modes
         .filter(|mode| can_decode_jpeg || !mode.jpeg)
         .min_by_key(|mode| distance(mode, wanted));
@@ -181,6 +186,17 @@ mod tests {
         assert_eq!(choice(WEBCAM, 1280, 720, 10).unwrap(), "video/x-raw 1280x720@10");
         assert_eq!(choice(WEBCAM, 1280, 720, 30).unwrap(), "image/jpeg 1280x720@30");
         assert_eq!(choice(WEBCAM, 1920, 1080, 30).unwrap(), "image/jpeg 1920x1080@30");
+    }
+
+    #[test]
+    fn a_mode_in_memory_is_chosen_though_dma_buffers_are_listed_first() {
+        gst::init().unwrap();
+        let video = Config::default().validate().unwrap().video;
+        let offered = "video/x-raw(memory:DMABuf), format=DMA_DRM, drm-format=YUYV, width=640, \
+            height=360, framerate=15/1; video/x-raw, format=YUY2, width=640, height=360, \
+            framerate=15/1";
+        let mode = choose(&gst::Caps::from_str(offered).unwrap(), &video, true).unwrap();
+        assert_eq!(mode.caps.structure(0).unwrap().get::<&str>("format").unwrap(), "YUY2");
     }
 
     #[test]
