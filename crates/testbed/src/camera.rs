@@ -182,7 +182,7 @@ impl HostCamera {
 
     /// How often it has started its encoders.
     pub fn encoder_starts(&self) -> usize {
-        self.output().lines().filter(|line| line.contains("encoder")).count()
+        self.output().lines().filter(|line| line.contains("state=Starting")).count()
     }
 
     /// Ends it politely.

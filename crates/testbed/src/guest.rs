@@ -10,7 +10,7 @@ use peercam_firmware::{board::Board, qemu, workspace::Workspace};
 use peercam_protocol::RoomId;
 
 use crate::{
-    Bed, Process, Rendezvous,
+    Bed, Process, Rendezvous, bed,
     error::{Error, Result},
     net, programs,
     wait::{self, Look},
@@ -18,6 +18,9 @@ use crate::{
 
 /// How long a command in the shell may take: the machine is emulated, the host busy.
 const COMMAND: Duration = Duration::from_secs(60);
+
+/// How long it may take from power on to the camera in its room, on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(180);
 
 /// Where a guest's network finds its host (QEMU's user networking).
 const HOST: &str = "10.0.2.2";
@@ -28,7 +31,7 @@ pub const SETTINGS: &str = "peercam.toml";
 /// The boards that QEMU can boot, by name, in order.
 pub fn boards() -> Result<Vec<String>> {
     let workspace = workspace()?;
-    let mut names = Board::list(&workspace).map_err(|error| Error::Guest(error.to_string()))?;
+    let mut names = Board::list(&workspace).map_err(broken)?;
     // A board with a mistake in it stays in the list: booting it will say what is wrong.
     names.retain(|name| !Board::load(&workspace, name).is_ok_and(|board| board.qemu.is_none()));
     Ok(names)
@@ -62,42 +65,66 @@ fn entrance() -> Ipv4Addr {
 }
 
 fn workspace() -> Result<Workspace> {
-    Workspace::find(&programs::repository()).map_err(|error| Error::Guest(error.to_string()))
+    Workspace::find(&programs::repository()).map_err(broken)
+}
+
+fn broken(error: impl std::error::Error) -> Error {
+    Error::Guest(error.to_string())
 }
 
 /// A running guest.
 #[derive(Debug)]
 pub struct Guest {
+    disk: qemu::WorkingCopy,
     machine: Process,
     /// How many commands its shell was given.
     commands: u32,
+    /// Where its present start begins in the console's output.
+    started: usize,
 }
 
 impl Guest {
     /// Boots the image of `board` with a camera that goes to `room`. It may still be on its way
-    /// there: see [`Rendezvous::wait_online`].
+    /// there: see [`Guest::wait_hosting`].
     pub fn start(bed: &Bed, rendezvous: &Rendezvous, board: &str, room: &RoomId) -> Result<Self> {
         Self::start_with(bed, board, &settings(rendezvous, room))
     }
 
-    /// Boots a fresh copy of the image of `board` with these settings on its boot partition.
+    /// Boots the bed's copy of the image of `board`, made if there is none yet, with these
+    /// settings on its boot partition.
     pub fn start_with(bed: &Bed, board: &str, settings: &str) -> Result<Self> {
-        let failed = |error: &dyn std::error::Error| Error::Guest(error.to_string());
         let workspace = workspace()?;
-        let board = Board::load(&workspace, board).map_err(|error| failed(&error))?;
-        let disk = qemu::WorkingCopy::prepare(&workspace, &board.name, &bed.file("guest"))
-            .map_err(|error| failed(&error))?;
-        disk.write_boot_file(SETTINGS, settings.as_bytes()).map_err(|error| failed(&error))?;
-        let mut machine = qemu::Machine::new(&board, &disk).map_err(|error| failed(&error))?;
+        let board = Board::load(&workspace, board).map_err(broken)?;
+        let folder = bed.file("guest");
+        let disk = qemu::WorkingCopy::prepare(&workspace, &board.name, &folder).map_err(broken)?;
+        disk.write_boot_file(SETTINGS, settings.as_bytes()).map_err(broken)?;
+        let mut machine = qemu::Machine::new(&board, &disk).map_err(broken)?;
         machine.serial = qemu::Serial::Stdio;
         machine.forwards = qemu::media_ports(entrance());
         let machine = Process::spawn("the guest", machine.command(), &bed.file("console.log"))?;
-        Ok(Self { machine, commands: 0 })
+        Ok(Self { disk, machine, commands: 0, started: 0 })
+    }
+
+    /// Waits until the rendezvous has its camera in `room`.
+    pub async fn wait_hosting(&mut self, rendezvous: &Rendezvous, room: &RoomId) -> Result<()> {
+        wait::until(&format!("the guest's camera in room {room}"), BOOT, async || {
+            self.check()?;
+            Ok(match rendezvous.online(room).await? {
+                true => Look::Done(()),
+                false => Look::NotYet(format!("its last lines:\n{}", self.last_lines())),
+            })
+        })
+        .await
     }
 
     /// Fails if QEMU has ended.
     pub fn check(&mut self) -> Result<()> {
         self.machine.check()
+    }
+
+    /// The end of what its console printed.
+    pub fn last_lines(&self) -> String {
+        bed::tail(self.machine.log(), 10)
     }
 
     /// All that its console printed.
@@ -128,10 +155,10 @@ impl Guest {
         self.commands += 1;
         let number = self.commands;
         let from = self.machine.output().len();
-        // What is typed is echoed: the marks are split in two there, and whole only when the
+        // What is typed is echoed, the marks in two parts there: whole they are only where the
         // shell has joined them.
         self.machine.type_in(&format!(
-            "printf '\\n<%s>\\n' 'begin'{number}; {command}\nprintf '\\n<%s %d>\\n' 'end'{number} $?\n"
+            "printf '\\n<%s>\\n' 'begin'{number}; ({command}); printf '\\n<%s %d>\\n' 'end'{number} $?\n"
         ))?;
         let (begin, end) = (format!("<begin{number}>"), format!("<end{number} "));
         let finished = |output: &str| {
@@ -146,8 +173,14 @@ impl Guest {
     }
 
     /// Waits until the shell answers.
-    pub async fn wait_for_shell(&mut self, deadline: Duration) -> Result<()> {
-        wait::until("the guest's shell", deadline, async || {
+    pub async fn wait_for_shell(&mut self) -> Result<()> {
+        // U-Boot would take anything typed before as the wish not to boot.
+        self.machine
+            .wait_for_output("\"Starting kernel\"", self.started, BOOT, |output| {
+                output.contains("Starting kernel").then_some(())
+            })
+            .await?;
+        wait::until("the guest's shell", BOOT, async || {
             let from = self.machine.output().len();
             self.machine.type_in("\necho ready$((40 + 2))\n")?;
             let answer = self
@@ -165,21 +198,31 @@ impl Guest {
         .await
     }
 
-    /// Restarts the guest from its own shell and waits until the shell answers again.
-    pub async fn reboot(&mut self, deadline: Duration) -> Result<()> {
+    /// Waits until the agent runs.
+    pub async fn wait_for_agent(&mut self) -> Result<()> {
+        wait::until("the guest's agent", BOOT, async || {
+            let (code, output) = self.try_run("pidof peercam-agent").await?;
+            Ok(if code == 0 { Look::Done(()) } else { Look::NotYet(output) })
+        })
+        .await
+    }
+
+    /// Restarts the guest from its own shell. Returns when the new start has begun.
+    pub async fn reboot(&mut self) -> Result<()> {
         let before = self.machine.output().len();
         self.machine.type_in("reboot\n")?;
-        // The old shell must not be taken for the new one: U-Boot's banner lies between them.
         self.machine
-            .wait_for_output("U-Boot's banner", before, deadline, |output| {
+            .wait_for_output("U-Boot's banner", before, BOOT, |output| {
                 output.contains("U-Boot 20").then_some(())
             })
             .await?;
-        self.wait_for_shell(deadline).await
+        self.started = before;
+        Ok(())
     }
 
-    /// Switches it off, as a power cut does.
-    pub async fn stop(self) -> Result<()> {
-        self.machine.stop(Duration::from_secs(5)).await.map(|_| ())
+    /// Switches it off, as a power cut does, and returns its disk.
+    pub async fn stop(self) -> Result<qemu::WorkingCopy> {
+        self.machine.stop(Duration::from_secs(5)).await?;
+        Ok(self.disk)
     }
 }

@@ -11,9 +11,14 @@
 
 mod browser_leaves_nothing_behind;
 mod camera_goes_offline_and_returns;
+mod guest_agent_is_restarted;
+mod guest_camera_plays;
+mod guest_keeps_its_data;
+mod guest_with_broken_settings_comes_up;
 mod host_camera_plays;
 mod late_viewer_sees_a_picture_at_once;
 mod rendezvous_restarts;
+mod run_ends_cleanly;
 mod scene;
 mod ten_viewers_share_one_encode;
 mod viewer_over_the_limit_is_refused;

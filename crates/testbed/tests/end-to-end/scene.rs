@@ -8,6 +8,9 @@ use peercam_testbed::{Bed, Browser, HostCamera, Rendezvous, camera::Options};
 /// From a click to moving picture and sound on a machine that is busy with other things too.
 pub const SOON: Duration = Duration::from_secs(40);
 
+/// The board that guests boot.
+pub const BOARD: &str = "qemu-aarch64";
+
 /// A rendezvous with a camera of this machine in its room, and a browser that is still empty.
 pub struct Scene {
     // Dropped in this order.

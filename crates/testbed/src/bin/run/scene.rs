@@ -1,7 +1,7 @@
 //! A rendezvous and a camera that waits in its room.
 
 use std::{
-    fs,
+    fs::{self, File, TryLockError},
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -14,8 +14,6 @@ use peercam_testbed::{
 
 /// Where people look first.
 const PORT: u16 = 8080;
-/// From power on to the room; generous, an emulated board is slow.
-const BOOTS_WITHIN: Duration = Duration::from_secs(180);
 
 /// What the camera is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,55 +73,39 @@ pub struct Scene {
     bed: Bed,
     board: Board,
     link: ShareLink,
+    _lock: File,
 }
 
 impl Scene {
     /// Starts everything and waits until the camera hosts its room.
     pub async fn set(board: Board, listen: Option<SocketAddr>, progress: Progress) -> Result<Self> {
         let bed = Bed::at(programs::repository().join("out").join(board.name()).join("run"))?;
-        for old in fs::read_dir(bed.path())?.flatten() {
-            let path = old.path();
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| {
-                format!("removing what an earlier run left: {}", path.display())
-            })?;
-        }
+        let lock = lock(&bed, &board)?;
+        forget_earlier_run(&bed)?;
         let address = choose(listen, progress)?;
-        let mut rendezvous = Rendezvous::listen(&bed, address).await?;
+        let rendezvous = Rendezvous::listen(&bed, address).await?;
         progress.say(format!("the rendezvous listens on http://{address}"));
         let room: RoomId = board.name().parse().context("the board's name as a room")?;
         let link = rendezvous.link(&room)?;
 
-        let mut camera = match &board {
+        let camera = match &board {
             Board::Host => {
                 progress.say("starting the camera on this machine");
-                Camera::Host(HostCamera::start(
-                    &bed,
-                    &rendezvous,
-                    camera::Options::full(room.clone()),
-                )?)
+                let options = camera::Options::full(room.clone());
+                Camera::Host(HostCamera::host(&bed, &rendezvous, options).await?)
             }
             Board::Emulated(name) => {
-                progress.say(format!("booting {name} in QEMU"));
-                Camera::Guest(Guest::start(&bed, &rendezvous, name, &room)?)
+                progress.say(format!(
+                    "booting {name} in QEMU; its console: {}",
+                    bed.file("console.log").display()
+                ));
+                let mut guest = Guest::start(&bed, &rendezvous, name, &room)?;
+                guest.wait_hosting(&rendezvous, &room).await?;
+                Camera::Guest(guest)
             }
         };
-        let deadline = tokio::time::Instant::now() + BOOTS_WITHIN;
-        while !rendezvous.online(&room).await? {
-            camera.check()?;
-            rendezvous.check()?;
-            if tokio::time::Instant::now() > deadline {
-                bail!(
-                    "after {} s the camera has not come to its room; see the logs in {}",
-                    BOOTS_WITHIN.as_secs(),
-                    bed.path().display()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
         progress.say(format!("the camera hosts room {room}"));
-        Ok(Self { camera, rendezvous, bed, board, link })
+        Ok(Self { camera, rendezvous, bed, board, link, _lock: lock })
     }
 
     /// Where the logs are.
@@ -154,10 +136,40 @@ impl Scene {
     pub async fn strike(self) -> Result<()> {
         match self.camera {
             Camera::Host(camera) => camera.stop().await?,
-            Camera::Guest(guest) => guest.stop().await?,
+            Camera::Guest(guest) => drop(guest.stop().await?),
         }
         Ok(self.rendezvous.stop().await?)
     }
+}
+
+/// Two at once would write to the same logs and the same disk.
+fn lock(bed: &Bed, board: &Board) -> Result<File> {
+    let path = bed.file("lock");
+    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("the board {} is already being run: end that first (Ctrl-C there)", board.name())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("locking {}", path.display()))
+        }
+    }
+}
+
+/// Removes logs and browser profiles; the camera's disk, or state, stays as on a real camera.
+fn forget_earlier_run(bed: &Bed) -> Result<()> {
+    for old in fs::read_dir(bed.path())?.flatten() {
+        let (path, name) = (old.path(), old.file_name());
+        let name = name.to_string_lossy();
+        let removed = match (name.ends_with(".log"), name.starts_with("chromium-")) {
+            (true, _) => fs::remove_file(&path),
+            (_, true) => fs::remove_dir_all(&path),
+            _ => continue,
+        };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Where the rendezvous listens: what was asked for or nothing; else the usual port, or a free one.
