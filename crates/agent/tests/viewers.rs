@@ -14,8 +14,9 @@ async fn the_eleventh_of_ten_is_refused_and_the_others_play_on() {
     support::log();
     let rendezvous = Rendezvous::start().await;
     let agent = Agent::start(rendezvous.address, "viewers = { max = 10 }").await;
-    let options =
-        |n: usize| ViewerOptions::new(if n.is_multiple_of(2) { Transport::Rtp } else { Transport::Fmp4 });
+    let options = |n: usize| {
+        ViewerOptions::new(if n.is_multiple_of(2) { Transport::Rtp } else { Transport::Fmp4 })
+    };
     let mut viewers = Vec::new();
     for n in 0..10 {
         viewers.push(Viewer::join(rendezvous.address, ROOM, options(n)).await);

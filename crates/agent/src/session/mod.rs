@@ -8,6 +8,7 @@
 //! | [`network`] | where a session listens, and under which addresses it says so |
 //! | [`servers`] | STUN and TURN servers, ready for the library |
 //! | `peer` | the library's peer connection, set up |
+//! | `runtime` | the library's runtime with sockets that cost little |
 //! | `interceptors` | what stands between RTP and the wire |
 //! | `rtp`, `fmp4` | the two transports |
 //! | `control` | the `control` data channel |
@@ -48,6 +49,7 @@ pub mod network;
 mod offer;
 mod peer;
 mod rtp;
+mod runtime;
 pub mod servers;
 
 use crate::{packetizer::Packetizer, rendezvous::Outbox};

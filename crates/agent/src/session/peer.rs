@@ -22,11 +22,13 @@ use webrtc::{
         RTCIceServer, RTCPeerConnectionIceEvent, RTCPeerConnectionState, SettingEngine,
         SettingEngineBuilder,
     },
+    runtime::TokioRuntime,
 };
 
 use super::{
     interceptors,
     offer::{Codec, RtpOffer},
+    runtime::LeanRuntime,
 };
 
 /// Silence after which a connection counts as interrupted, and as lost.
@@ -110,6 +112,7 @@ pub(super) async fn connect(
         .with_setting_engine(settings())
         .with_interceptor_registry(interceptors::registry())
         .with_handler(Arc::new(Handler { events }))
+        .with_runtime(Arc::new(LeanRuntime(TokioRuntime)))
         .with_udp_addrs(addresses)
         .build()
         .await?;
