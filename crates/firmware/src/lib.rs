@@ -1,4 +1,23 @@
-//! The library behind `peercam-firmware`.
+//! The library behind `peercam-firmware`: from a board's description to a disk image, and
+//! from the image to a guest in QEMU. The program is a thin shell around it; the testbed
+//! uses [`qemu`] by itself.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`workspace`] | where things lie: source tree, `out/`, cache |
+//! | [`board`] | [`board::Board`]: `board.toml` with all it inherits, checked |
+//! | [`build`] | the steps from a board to its image, each done only when an input changed |
+//! | [`debian`] | an apt of our own: packages resolved, downloaded, checked, unpacked |
+//! | [`closure`] | which files of them a root needs |
+//! | [`elf`] | what a program or library needs to run |
+//! | [`modules`] | which kernel modules are needed, in which order |
+//! | [`cpio`] | the archive format of an initramfs |
+//! | [`manifest`] | what is in an image |
+//! | [`sizes`] | what weighs how much, against the budget |
+//! | [`qemu`] | a working copy of the image, and QEMU's command line |
+//! | [`doctor`] | whether this machine has all that is needed |
+//! | [`progress`], [`tool`], [`hash`], [`size`] | steps on a terminal, other programs, fingerprints, `20 MB` |
+
 pub mod board;
 pub mod build;
 pub mod closure;

@@ -2,9 +2,9 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`raw`] | the file as it is written: every key optional, unknown ones refused |
-//! | [`merge`] | inheritance: how a file and its parent become one |
-//! | [`validate`] | from the merged file to a [`Board`]: what is missing or contradicts itself |
+//! | `raw` | the file as it is written: every key optional, unknown ones refused |
+//! | `merge` | inheritance: how a file and its parent become one |
+//! | `validate` | from the merged file to a [`Board`]: what is missing or contradicts itself |
 //!
 //! Only [`Board`] leaves this module.
 
@@ -97,7 +97,7 @@ pub struct Kernel {
     pub module_options: BTreeMap<String, String>,
 }
 
-/// Sizes of the partitions. See [`crate::image`] for the map.
+/// Sizes of the partitions. `build/disk.rs` has the map.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct ImageSizes {
     /// The FAT partition with kernel, initramfs and boot script.

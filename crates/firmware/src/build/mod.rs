@@ -3,13 +3,13 @@
 //!
 //! | module | makes |
 //! |---|---|
-//! | [`binaries`] | our programs, with `cross` |
-//! | [`kernel`] | the kernel as the boot partition has it |
-//! | [`initramfs`] | the modules that reach the root, and the script that mounts it |
-//! | [`root`] | the root file system: closure, overlay, programs, GStreamer's registry |
-//! | [`registry`] | GStreamer's registry, under emulation |
-//! | [`disk`] | partitions, file systems, the disk image and its manifest |
-//! | [`step`] | the hashes |
+//! | `binaries` | our programs, with `cross` |
+//! | `kernel` | the kernel as the boot partition has it |
+//! | `initramfs` | the modules that reach the root, and the script that mounts it |
+//! | `root` | the root file system: closure, overlay, programs, GStreamer's registry |
+//! | `registry` | GStreamer's registry, under emulation |
+//! | `disk` | partitions, file systems, the disk image and its manifest |
+//! | `step` | the hashes |
 //!
 //! ```text
 //! board.toml ─▶ archive ─▶ pool ─┬─▶ kernel ────┐

@@ -3,9 +3,9 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`archive`] | an apt of our own: its sources, its index, its downloads |
-//! | [`record`] | what the index says of a package |
-//! | [`pool`] | the packages of one build, unpacked; more are fetched as they turn out to be needed |
+//! | `archive` | an apt of our own: its sources, its index, its downloads |
+//! | `record` | what the index says of a package |
+//! | `pool` | the packages of one build, unpacked; more are fetched as they turn out to be needed |
 
 mod archive;
 mod pool;

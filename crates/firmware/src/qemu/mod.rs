@@ -2,8 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`disk`] | [`WorkingCopy`]: a copy of the image to write to, and files on its boot partition |
-//! | [`machine`] | [`Machine`]: the command line, what is forwarded, where the console goes |
+//! | `disk` | [`WorkingCopy`]: a copy of the image to write to, and files on its boot partition |
+//! | `machine` | [`Machine`]: the command line, what is forwarded, where the console goes |
 //!
 //! ```no_run
 //! use std::path::Path;
