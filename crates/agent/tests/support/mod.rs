@@ -1,7 +1,7 @@
 //! What the tests of the agent share: a rendezvous server, the agent itself in this process, and a
 //! viewer without a browser.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 pub mod fake_rendezvous;
 pub mod signalling;
