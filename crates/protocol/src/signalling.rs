@@ -133,6 +133,13 @@ pub enum ErrorCode {
     Other,
 }
 
+impl ErrorCode {
+    /// Whether the session it is about is over. The others only say that one message was of no use.
+    pub fn ends_session(self) -> bool {
+        !matches!(self, Self::BadMessage | Self::UnknownType | Self::OutOfOrder)
+    }
+}
+
 /// An error as it is sent: a code for programs, a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
@@ -192,7 +199,8 @@ pub enum FromCamera {
         /// Why.
         reason: ByeReason,
     },
-    /// The camera could not do what was asked; with a session, that session is over.
+    /// The camera could not do what was asked; the session, if it names one, is over where
+    /// [`ErrorCode::ends_session`] says so.
     Error {
         /// The viewer's session, where it is about one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -309,8 +317,7 @@ pub enum ToViewer {
         /// Why.
         reason: ByeReason,
     },
-    /// Something went wrong. [`ErrorCode::BadMessage`], `UnknownType`, `OutOfOrder` leave the
-    /// session as it is; every other code ends it.
+    /// Something went wrong; the session is over where [`ErrorCode::ends_session`] says so.
     Error {
         /// What went wrong.
         #[serde(flatten)]

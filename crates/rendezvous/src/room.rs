@@ -218,6 +218,11 @@ impl Room {
                     send(&viewer, &ToViewer::Bye { reason });
                 }
             }
+            FromCamera::Error { session: Some(session), error } if !error.code.ends_session() => {
+                if let Some(viewer) = self.viewer_of(session)? {
+                    send(&viewer, &ToViewer::Error { error });
+                }
+            }
             FromCamera::Error { session: Some(session), error } => {
                 if let Some(viewer) = self.end(session)? {
                     info!(room = %self.id, %session, code = ?error.code, "a session failed");

@@ -108,6 +108,23 @@ async fn an_error_of_the_camera_ends_the_session_and_another_may_begin() {
 }
 
 #[tokio::test]
+async fn a_camera_that_could_not_use_one_message_goes_on_with_the_session() {
+    let server = Rendezvous::start().await;
+    let mut camera = server.camera("front-door").await;
+    let mut viewer = server.viewer("front-door").await;
+    viewer.joins("an offer").await;
+    let session = camera.hears_join("an offer").await;
+
+    let error = Error::new(ErrorCode::BadMessage, "a candidate that can't be used: no port");
+    camera.says(FromCamera::Error { session: Some(session), error: error.clone() }).await;
+    assert_eq!(viewer.hears().await, ToViewer::Error { error });
+
+    viewer.says(FromViewer::Candidate { candidate: candidate("a better one") }).await;
+    let expected = ToCamera::Candidate { session, candidate: candidate("a better one") };
+    assert_eq!(camera.hears().await, expected);
+}
+
+#[tokio::test]
 async fn an_error_of_the_camera_that_is_about_nobody_reaches_nobody() {
     let server = Rendezvous::start().await;
     let mut camera = server.camera("front-door").await;
