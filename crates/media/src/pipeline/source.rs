@@ -47,6 +47,7 @@ impl<'a> Heads<'a> {
                 let source = make("videotestsrc")?;
                 source.set_property("is-live", true);
                 source.set_property_from_str("pattern", "ball");
+                source.set_property("foreground-color", 0xff6f_d8b8u32);
                 source.set_property("background-color", 0xff20_3040u32);
                 source.set_property_from_str("motion", "sweep");
                 let raw = filter(&raw_video(video, wanted_rate(video)))?;
