@@ -74,8 +74,8 @@ fn file(path: &Path, package: &str, purpose: &str) -> Finding {
     }
 }
 
-/// `scripts/cross --check TARGET` says whether cross, a container engine and the build
-/// container are there.
+/// `scripts/cross --version` says whether cross and a container engine are there; the build
+/// container it makes by itself.
 fn compiler(workspace: &Workspace, board: &Board) -> Finding {
     let output = Command::new(workspace.root().join("scripts/cross")).arg("--version").output();
     let version = output

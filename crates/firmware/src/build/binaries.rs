@@ -4,6 +4,7 @@
 //! seconds; so the sources are hashed here first.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,6 +16,13 @@ use crate::hash::{self, at};
 /// The programs that go into `/usr/bin`, each named like its package.
 pub const PROGRAMS: [&str; 2] = ["peercam-agent", "peercam-watchdog"];
 
+/// What else the programs depend on: the workspace, the compiler's container.
+const INPUTS: [&str; 5] =
+    ["Cargo.toml", "Cargo.lock", "Cross.toml", "scripts/build-container", "scripts/cross"];
+
+/// What of a crate doesn't get into its program.
+const NOT_INPUTS: [&str; 3] = ["benches", "examples", "tests"];
+
 /// Builds them; returns where they are.
 pub(super) fn build(context: &Context<'_>) -> Result<Vec<PathBuf>, Error> {
     let root = context.workspace.root();
@@ -24,13 +32,17 @@ pub(super) fn build(context: &Context<'_>) -> Result<Vec<PathBuf>, Error> {
 
     let mut fingerprint = hash::Fingerprint::of("programs");
     fingerprint.text(target);
-    for input in
-        ["Cargo.toml", "Cargo.lock", "Cross.toml", "board/build-container", "scripts/cross"]
-    {
+    for input in INPUTS {
         fingerprint.path(&root.join(input))?;
     }
     for folder in crates(root)? {
-        fingerprint.path(&folder)?;
+        let entries = std::fs::read_dir(&folder).map_err(|error| at(&folder, error))?;
+        let mut entries = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        entries.retain(|path| !NOT_INPUTS.iter().any(|name| path.ends_with(name)));
+        entries.sort();
+        for entry in entries {
+            fingerprint.path(&entry)?;
+        }
     }
     let fingerprint = fingerprint.finish();
     // Beside the programs, not in out/: boards of the same target share them.
