@@ -53,7 +53,7 @@ fn program(tool: &Tool) -> Finding {
 }
 
 fn named_program(name: &str, package: &str, purpose: &str, version: Option<&str>) -> Finding {
-    let found = on_path(name);
+    let found = tool::on_path(name);
     let version = version.filter(|_| found).and_then(|argument| version_of(name, argument));
     Finding {
         name: name.to_owned(),
@@ -91,18 +91,10 @@ fn compiler(workspace: &Workspace, board: &Board) -> Finding {
     }
 }
 
-fn search_path() -> String {
-    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
-}
-
-fn on_path(name: &str) -> bool {
-    search_path().split(':').any(|folder| Path::new(folder).join(name).is_file())
-}
-
 fn version_of(name: &str, argument: &str) -> Option<String> {
     let output = Command::new(name)
         .arg(argument)
-        .env("PATH", search_path())
+        .env("PATH", tool::search_path())
         .env("LC_ALL", "C")
         .stdin(std::process::Stdio::null())
         .output()

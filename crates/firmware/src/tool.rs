@@ -77,17 +77,10 @@ pub enum Error {
 
 impl Tool {
     /// A command for this program, with the C locale so that its words are known.
-    ///
-    /// The administrator's folders are searched too: Debian leaves them out of a plain
-    /// user's `PATH`, and `mke2fs` is there.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.program);
-        let path = std::env::var("PATH").unwrap_or_default();
-        command
-            .env("LC_ALL", "C")
-            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-            .stdin(Stdio::null());
+        command.env("LC_ALL", "C").env("PATH", search_path()).stdin(Stdio::null());
         command
     }
 
@@ -104,6 +97,17 @@ impl Tool {
         })?;
         check(command.get_program(), output)
     }
+}
+
+/// `PATH` and the administrator's folders, which Debian leaves out of a plain user's, and
+/// where `mke2fs` is.
+pub(crate) fn search_path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+/// Whether there is such a program.
+pub(crate) fn on_path(name: &str) -> bool {
+    search_path().split(':').any(|folder| Path::new(folder).join(name).is_file())
 }
 
 /// Turns a bad exit status into an error with the end of what was printed.

@@ -11,7 +11,7 @@ use super::Error;
 use crate::board::{Architecture, Board};
 use crate::debian::Pool;
 use crate::hash::at;
-use crate::tool::Tool;
+use crate::tool::{self, Tool};
 
 /// Where it lies in the root; `GST_REGISTRY` names it.
 pub(super) const PATH: &str = "usr/lib/peercam/gstreamer.registry";
@@ -22,13 +22,15 @@ const INSPECT: (&str, &str) = ("gstreamer1.0-tools", "usr/bin/gst-inspect-1.0");
 /// have them. Loading the plugin on the board registers them.
 const NEED_A_DEVICE: [&str; 1] = ["v4l2h264enc"];
 
-/// The emulator that runs programs of this architecture.
+/// The emulator that runs programs of this architecture. Newer releases have it without
+/// `-static` in its name.
 #[must_use]
 pub fn emulator(architecture: Architecture) -> Tool {
-    let program = match architecture {
-        Architecture::Arm64 => "qemu-aarch64-static",
-        Architecture::Armhf => "qemu-arm-static",
+    let (fixed, plain) = match architecture {
+        Architecture::Arm64 => ("qemu-aarch64-static", "qemu-aarch64"),
+        Architecture::Armhf => ("qemu-arm-static", "qemu-arm"),
     };
+    let program = if !tool::on_path(fixed) && tool::on_path(plain) { plain } else { fixed };
     Tool {
         program,
         package: "qemu-user-static",
