@@ -22,6 +22,11 @@ fn is_v4l2(element: &str) -> bool {
 /// The first of the preferred encoders that is there and can be opened: an element of V4L2 may be
 /// in the registry while its device is gone or busy.
 pub(crate) fn choose(preferred: &[String]) -> Result<String, Error> {
+    if preferred.iter().any(|element| is_v4l2(element)) {
+        // A registry that was made on another machine (an image's) knows no hardware encoder: the
+        // plugin looks for this machine's when it is loaded. Where it is missing, the probe says so.
+        let _ = gst::Plugin::load_by_name("video4linux2");
+    }
     let mut reasons = Vec::new();
     for element in preferred {
         match probe(element) {
