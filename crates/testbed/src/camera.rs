@@ -24,6 +24,8 @@ pub struct Options {
     pub max_viewers: Option<u32>,
     /// Size of the picture in pixels.
     pub size: (u32, u32),
+    /// A file to play in a loop instead of the test picture.
+    pub picture: Option<PathBuf>,
     /// Milliseconds between two key frames.
     pub key_frame_interval_ms: Option<u32>,
     /// Frames a second.
@@ -40,6 +42,7 @@ impl Options {
             room,
             max_viewers: None,
             size: (640, 360),
+            picture: None,
             key_frame_interval_ms: None,
             framerate: 15,
             log: "info,peercam_agent=debug,peercam_media=debug".to_owned(),
@@ -62,6 +65,10 @@ impl Options {
             Some(ms) => format!("key-frame-interval-ms = {ms}\n"),
             None => String::new(),
         };
+        let source = match &self.picture {
+            Some(file) => format!("source = \"file\"\nfile = \"{}\"", file.display()),
+            None => "source = \"test\"".to_owned(),
+        };
         format!(
             r#"state-dir = "{state}"
 
@@ -71,7 +78,7 @@ room = "{room}"
 
 {viewers}
 [video]
-source = "test"
+{source}
 width = {width}
 height = {height}
 framerate = {framerate}

@@ -6,10 +6,11 @@
 //! | `first-frame` | click → first decoded frame, pipeline warm and cold | headless Chromium |
 //! | `viewers` | the agent's processor time and memory for each further viewer | our own, without decoding |
 //!
-//! The camera is the agent of this workspace on this machine: test source, 1280x720 at 30 frames a
-//! second, 2 Mbit/s, software encoder. Over budget is a figure too: the exit code is 0 unless the
+//! The camera is the agent of this workspace on this machine: 1280x720 at 30 frames a second, at most
+//! 2 Mbit/s, software encoder. Over budget is a figure too: the exit code is 0 unless the
 //! measurement itself failed.
 
+mod busy_picture;
 mod figures;
 mod first_frame;
 mod latency;
@@ -17,7 +18,7 @@ mod receiver;
 mod usage;
 mod viewers;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -88,7 +89,12 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     };
     let progress = Progress::start();
     let bed = Bed::new("measure")?;
-    let stage = Stage::set(&bed).await?;
+    // A viewer costs what he is sent: there the picture has to fill the bit rate.
+    let picture = match arguments.what {
+        What::Viewers => Some(busy_picture::write(&bed)?),
+        What::Latency | What::FirstFrame => None,
+    };
+    let stage = Stage::set(&bed, picture).await?;
     let (receiver, rows) = match arguments.what {
         What::Latency => latency::measure(&stage, &transports, progress).await,
         What::FirstFrame => first_frame::measure(&stage, &transports, progress).await,
@@ -118,16 +124,18 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    async fn set(bed: &'a Bed) -> Result<Self> {
+    async fn set(bed: &'a Bed, picture: Option<PathBuf>) -> Result<Self> {
         let rendezvous = Rendezvous::start(bed).await?;
         let room: RoomId = "measured".parse()?;
-        let camera = HostCamera::host(bed, &rendezvous, Options::full(room)).await?;
+        let options = Options { picture, ..Options::full(room) };
+        let camera = HostCamera::host(bed, &rendezvous, options).await?;
         Ok(Self { bed, camera, rendezvous })
     }
 
     fn describe(&self) -> String {
-        let Options { size: (width, height), framerate, .. } = self.camera.options();
-        format!("test source, {width}x{height} at {framerate} frames a second")
+        let Options { size: (width, height), framerate, picture, .. } = self.camera.options();
+        let source = if picture.is_some() { "noisy file" } else { "test source" };
+        format!("{source}, {width}x{height} at {framerate} frames a second")
     }
 
     /// The page that plays it.

@@ -44,28 +44,28 @@ pub async fn measure(
             tokio::time::sleep(SETTLING).await;
             let (before, bytes, start) =
                 (usage::processor_time(pid)?, received(&receivers), Instant::now());
-            tokio::time::sleep(WATCHED).await;
+            let resident = lowest_memory(pid).await?;
             let seconds = start.elapsed().as_secs_f64();
             let used = usage::processor_time(pid)?.saturating_sub(before).as_secs_f64();
-            let megabytes = usage::memory(pid)? as f64 / 1e6;
+            let megabytes = resident as f64 / 1e6;
             let mbits = (received(&receivers) - bytes) as f64 * 8e-6 / seconds / viewers as f64;
             let percent = used / seconds * 100.0;
             cpu.push((viewers as f64, percent));
             memory.push((viewers as f64, megabytes));
             rows.push(row(
-                format!("agent with {viewers} viewers: processor"),
+                format!("viewers: {viewers}, agent's processor"),
                 transport,
                 "%",
                 vec![Figure::free("of one core", percent)],
             ));
             rows.push(row(
-                format!("agent with {viewers} viewers: memory"),
+                format!("viewers: {viewers}, agent's memory"),
                 transport,
                 "MB",
                 vec![Figure::free("resident", megabytes)],
             ));
             rows.push(row(
-                format!("each of {viewers} viewers received"),
+                format!("viewers: {viewers}, each received"),
                 transport,
                 "Mbit/s",
                 vec![Figure::free("mean", mbits)],
@@ -96,6 +96,18 @@ fn row(what: String, transport: Transport, unit: &'static str, figures: Vec<Figu
 
 fn received(receivers: &[Receiver]) -> u64 {
     receivers.iter().map(Receiver::bytes).sum()
+}
+
+/// The least resident memory in bytes while the camera is watched: pictures on their way through
+/// the pipeline come and go, what a viewer costs stays.
+async fn lowest_memory(pid: u32) -> Result<u64> {
+    let start = Instant::now();
+    let mut lowest = u64::MAX;
+    while start.elapsed() < WATCHED {
+        lowest = lowest.min(usage::memory(pid)?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(lowest)
 }
 
 /// A further viewer, once media arrives at it.
