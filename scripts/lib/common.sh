@@ -38,9 +38,12 @@ as_root() {
 # podman's own settings do not work everywhere; scripts/build-container writes this file
 # where they don't.
 containers_conf=$cache/containers.conf
-if [[ -z ${CONTAINERS_CONF:-} && -e $containers_conf ]]; then
-    export CONTAINERS_CONF=$containers_conf
-fi
+use_containers_conf() {
+    if [[ -z ${CONTAINERS_CONF:-} && -e $containers_conf ]]; then
+        export CONTAINERS_CONF=$containers_conf
+    fi
+}
+use_containers_conf
 
 # Prints the container engine: the one asked for, else docker if its daemon answers
 # this user, else podman. Prints nothing and fails when there is none.
