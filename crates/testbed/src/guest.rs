@@ -2,7 +2,8 @@
 //! console.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -37,11 +38,38 @@ pub fn boards() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The settings that bring a guest's camera to `room`: the way to the rendezvous on this host, and
-/// the ports by which viewers come in.
-pub fn settings(rendezvous: &Rendezvous, room: &RoomId) -> String {
-    format!(
-        r#"[rendezvous]
+/// Where media comes into a guest: UDP ports of this host, each forwarded to the same one there.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    address: Ipv4Addr,
+    ports: RangeInclusive<u16>,
+}
+
+impl Entrance {
+    /// Ports that nobody uses now, so that several guests run beside each other: as many as the
+    /// usual ones, which are taken if they are free.
+    pub fn find() -> Result<Self> {
+        let address = match net::host_address() {
+            IpAddr::V4(address) => address,
+            IpAddr::V6(_) => Ipv4Addr::LOCALHOST,
+        };
+        let usual = qemu::MEDIA_PORTS;
+        let count = usual.end() - usual.start() + 1;
+        (*usual.start()..u16::MAX - count)
+            .step_by(count.into())
+            .map(|first| first..=first + count - 1)
+            .find(|ports| ports.clone().all(|port| UdpSocket::bind((address, port)).is_ok()))
+            .map(|ports| Self { address, ports })
+            .ok_or_else(|| {
+                Error::Guest(format!("{address} has no {count} free UDP ports in a row"))
+            })
+    }
+
+    /// The settings that bring a guest's camera to `room`: the way to the rendezvous on this host,
+    /// and this way in for viewers.
+    pub fn settings(&self, rendezvous: &Rendezvous, room: &RoomId) -> String {
+        format!(
+            r#"[rendezvous]
 url = "ws://{HOST}:{port}"
 room = "{room}"
 
@@ -49,18 +77,21 @@ room = "{room}"
 udp-ports = "{first}-{last}"
 advertise = ["{address}"]
 "#,
-        port = rendezvous.address().port(),
-        first = qemu::MEDIA_PORTS.start(),
-        last = qemu::MEDIA_PORTS.end(),
-        address = entrance(),
-    )
-}
+            port = rendezvous.address().port(),
+            first = self.ports.start(),
+            last = self.ports.end(),
+            address = self.address,
+        )
+    }
 
-/// The address of this host on which media goes into a guest.
-fn entrance() -> Ipv4Addr {
-    match net::host_address() {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(_) => Ipv4Addr::LOCALHOST,
+    fn forwards(&self) -> Vec<qemu::Forward> {
+        let forward = |port| qemu::Forward {
+            protocol: qemu::Protocol::Udp,
+            address: self.address,
+            host: port,
+            guest: port,
+        };
+        self.ports.clone().map(forward).collect()
     }
 }
 
@@ -87,12 +118,13 @@ impl Guest {
     /// Boots the image of `board` with a camera that goes to `room`. It may still be on its way
     /// there: see [`Guest::wait_hosting`].
     pub fn start(bed: &Bed, rendezvous: &Rendezvous, board: &str, room: &RoomId) -> Result<Self> {
-        Self::start_with(bed, board, &settings(rendezvous, room))
+        let entrance = Entrance::find()?;
+        Self::start_with(bed, board, &entrance, &entrance.settings(rendezvous, room))
     }
 
     /// Boots the bed's copy of the image of `board`, made if there is none yet, with these
     /// settings on its boot partition.
-    pub fn start_with(bed: &Bed, board: &str, settings: &str) -> Result<Self> {
+    pub fn start_with(bed: &Bed, board: &str, entrance: &Entrance, settings: &str) -> Result<Self> {
         let workspace = workspace()?;
         let board = Board::load(&workspace, board).map_err(broken)?;
         let folder = bed.file("guest");
@@ -100,7 +132,7 @@ impl Guest {
         disk.write_boot_file(SETTINGS, settings.as_bytes()).map_err(broken)?;
         let mut machine = qemu::Machine::new(&board, &disk).map_err(broken)?;
         machine.serial = qemu::Serial::Stdio;
-        machine.forwards = qemu::media_ports(entrance());
+        machine.forwards = entrance.forwards();
         let machine = Process::spawn("the guest", machine.command(), &bed.file("console.log"))?;
         Ok(Self { disk, machine, commands: 0, started: 0 })
     }
@@ -224,5 +256,20 @@ impl Guest {
     pub async fn stop(self) -> Result<qemu::WorkingCopy> {
         self.machine.stop(Duration::from_secs(5)).await?;
         Ok(self.disk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_guests_get_different_ports() {
+        let first = Entrance::find().unwrap();
+        let _taken = UdpSocket::bind((first.address, *first.ports.end())).unwrap();
+        let second = Entrance::find().unwrap();
+        assert!(!first.ports.contains(second.ports.start()), "{first:?} {second:?}");
+        assert_eq!(second.forwards().len(), qemu::MEDIA_PORTS.count());
+        assert!(second.forwards().iter().all(|forward| forward.host == forward.guest));
     }
 }

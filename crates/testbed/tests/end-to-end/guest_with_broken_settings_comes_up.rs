@@ -10,10 +10,11 @@ async fn broken_settings_are_reported_and_the_guest_comes_up() {
     let bed = Bed::new("guest-broken").unwrap();
     let rendezvous = Rendezvous::start(&bed).await.unwrap();
     let room = room("guest-broken");
-    let good = guest::settings(&rendezvous, &room);
+    let entrance = guest::Entrance::find().unwrap();
+    let good = entrance.settings(&rendezvous, &room);
     let broken = good.replace("[rendezvous]", "[rendevous]");
 
-    let mut machine = Guest::start_with(&bed, BOARD, &broken).unwrap();
+    let mut machine = Guest::start_with(&bed, BOARD, &entrance, &broken).unwrap();
     machine.wait_for_shell().await.unwrap();
     assert!(machine.output().contains("rendevous"), "{}", machine.output());
     machine.wait_for_agent().await.unwrap();
@@ -22,7 +23,7 @@ async fn broken_settings_are_reported_and_the_guest_comes_up() {
     let report = String::from_utf8(report).unwrap();
     assert!(report.contains("rendevous"), "{report}");
 
-    let mut machine = Guest::start_with(&bed, BOARD, &good).unwrap();
+    let mut machine = Guest::start_with(&bed, BOARD, &entrance, &good).unwrap();
     machine.wait_hosting(&rendezvous, &room).await.unwrap();
     let disk = machine.stop().await.unwrap();
     for file in [guest::SETTINGS, "peercam.toml.error"] {
