@@ -206,10 +206,11 @@ impl Guest {
 
     /// Waits until the shell answers.
     pub async fn wait_for_shell(&mut self) -> Result<()> {
-        // U-Boot would take anything typed before as the wish not to boot.
+        // Nothing may be typed before the shell is there: U-Boot would take it as the wish not to
+        // boot, and a serial port whose queue fills before its driver has started stays deaf.
         self.machine
-            .wait_for_output("\"Starting kernel\"", self.started, BOOT, |output| {
-                output.contains("Starting kernel").then_some(())
+            .wait_for_output("the shell's prompt", self.started, BOOT, |output| {
+                output.contains("root@peercam").then_some(())
             })
             .await?;
         wait::until("the guest's shell", BOOT, async || {
