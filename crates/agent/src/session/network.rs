@@ -128,13 +128,19 @@ fn local_addresses(loopback: bool) -> Result<Vec<IpAddr>, Error> {
         .map_err(Error::Interfaces)?
         .into_iter()
         .filter_map(|interface| Some(interface.addr?.ip()))
-        .filter(|ip| !ip.is_unspecified() && !is_link_local(ip))
+        .filter(|ip| !ip.is_unspecified() && !is_link_local(ip) && can_be_bound(ip))
         .collect();
     all.sort();
     all.dedup();
     let others: Vec<IpAddr> = all.iter().copied().filter(|ip| !ip.is_loopback()).collect();
     let chosen = if loopback || others.is_empty() { all } else { others };
     if chosen.is_empty() { Err(Error::NoAddress) } else { Ok(chosen) }
+}
+
+/// An IPv6 address is listed a second or two before it may be used, while the kernel asks whether
+/// it is somebody else's (duplicate address detection, RFC 4862 §5.4).
+fn can_be_bound(ip: &IpAddr) -> bool {
+    UdpSocket::bind((*ip, 0)).is_ok()
 }
 
 fn is_link_local(ip: &IpAddr) -> bool {
@@ -154,6 +160,13 @@ mod tests {
     ) -> Arc<Network> {
         let advertise = advertise.iter().map(|ip| ip.parse().unwrap()).collect();
         Arc::new(Network::new(config::Network { udp_ports, advertise, loopback: true }))
+    }
+
+    #[test]
+    fn an_address_that_can_not_be_used_yet_is_no_reason_to_turn_viewers_away() {
+        assert!(can_be_bound(&"127.0.0.1".parse().unwrap()));
+        // As a tentative address does: on no interface of ours.
+        assert!(!can_be_bound(&"203.0.113.7".parse().unwrap()));
     }
 
     /// A range of ports that nobody listens on.
