@@ -42,6 +42,17 @@ pub fn build(packages: &[&str]) -> Result<()> {
     for package in packages {
         command.args(["-p", package]);
     }
+    // What cargo says about the package it runs would be taken for a change by build scripts that
+    // look at it, and half of the workspace be built again.
+    let told = env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    });
+    for name in told {
+        command.env_remove(name);
+    }
     let what = format!("building {}", packages.join(", "));
     let status = command.status().map_err(Error::io(what.clone()))?;
     if status.success() {
