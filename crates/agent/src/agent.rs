@@ -167,7 +167,9 @@ impl Agent<'_> {
 
     fn obey(&mut self, message: ToCamera) {
         match message {
-            ToCamera::Join { session, transport, offer } => self.join(session, transport, offer),
+            ToCamera::Join { session, transport, offer, .. } => {
+                self.join(session, transport, offer)
+            }
             ToCamera::Candidate { session, candidate } => self.candidate(session, candidate),
             ToCamera::Bye { session, .. } => match self.running(session) {
                 Some(running) => {

@@ -12,7 +12,7 @@ const OFFER: &str = include_str!("../src/session/offer_chromium.sdp");
 
 fn join() -> ToCamera {
     let offer = OFFER.replace('\n', "\r\n");
-    ToCamera::Join { session: SessionId(1), transport: Transport::Fmp4, offer }
+    ToCamera::Join { session: SessionId(1), transport: Transport::Fmp4, offer, resume: None }
 }
 
 /// Two neighbouring ports that nobody uses.
@@ -83,7 +83,7 @@ async fn the_servers_that_the_rendezvous_names_are_asked() {
         for session in 1.. {
             let ToCamera::Join { transport, offer, .. } = join() else { unreachable!() };
             let session = SessionId(session);
-            camera.send(&ToCamera::Join { session, transport, offer }).await;
+            camera.send(&ToCamera::Join { session, transport, offer, resume: None }).await;
             let question = stun.recv_from(&mut buffer);
             let wait = std::time::Duration::from_secs(2);
             if let Ok(question) = tokio::time::timeout(wait, question).await {

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::signalling::{ByeReason, Error};
+use crate::signalling::{ByeReason, Error, ResumeKey};
 
 /// Label of the control channel.
 pub const CHANNEL: &str = "control";
@@ -17,6 +17,17 @@ pub const MEDIA_CHANNEL: &str = "media";
 /// Largest binary message on the media channel, in bytes: what any peer accepts without saying
 /// so (RFC 8841 §6.1).
 pub const MAX_MEDIA_MESSAGE: usize = 64 * 1024;
+
+/// Which of the camera's encodes a session gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// The one in full size.
+    #[default]
+    Main,
+    /// The smaller one, for viewers whose network can't carry the main one.
+    Sub,
+}
 
 /// Viewer → camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,8 +49,17 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Event {
-    /// First event: what is being sent.
+    /// First event, right after the channel opened: how to take this session up again when its
+    /// path, or the line to the rendezvous, is lost.
+    Session {
+        /// For [`crate::signalling::FromViewer::Join`].
+        resume: ResumeKey,
+    },
+    /// What is being sent; again when that changes, before the first frame of the new kind.
     Stream {
+        /// Which of the camera's encodes it is.
+        #[serde(default)]
+        stream: Stream,
         /// Width of the picture in pixels.
         width: u32,
         /// Height of the picture in pixels.

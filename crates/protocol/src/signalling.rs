@@ -20,6 +20,50 @@ impl std::fmt::Display for SessionId {
     }
 }
 
+/// The secret by which a viewer takes a running session up again, on whatever connection to
+/// whichever server: the camera tells it on the session's own encrypted `control` channel
+/// ([`crate::control::Event::Session`]), so only the viewer it belongs to has it.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ResumeKey(String);
+
+impl ResumeKey {
+    /// From 128 random bits.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ResumeKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if text.len() == 32 && digits {
+            Ok(Self(text))
+        } else {
+            Err("\"resume\" is 32 hexadecimal digits in lower case, as the camera gave them")
+        }
+    }
+}
+
+impl From<ResumeKey> for String {
+    fn from(key: ResumeKey) -> Self {
+        key.0
+    }
+}
+
+impl std::fmt::Debug for ResumeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResumeKey(hidden)")
+    }
+}
+
 /// How media travels in a session; the viewer chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -124,6 +168,8 @@ pub enum ErrorCode {
     OutOfOrder,
     /// The offer has no codec, or no transport, that the camera can serve; or it is no SDP.
     BadOffer,
+    /// The session that a join wants to take up again does not run any more: join anew.
+    SessionGone,
     /// The camera has no picture to give (device missing, pipeline broken).
     MediaUnavailable,
     /// The server is ending.
@@ -199,6 +245,12 @@ pub enum FromCamera {
         /// Why.
         reason: ByeReason,
     },
+    /// The camera's network changed: the viewer should offer an ICE restart (RFC 8445 §9), a
+    /// [`FromViewer::Join`] with the session's resume key.
+    Restart {
+        /// The viewer's session.
+        session: SessionId,
+    },
     /// The camera could not do what was asked; the session, if it names one, is over where
     /// [`ErrorCode::ends_session`] says so.
     Error {
@@ -232,6 +284,10 @@ pub enum ToCamera {
         transport: Transport,
         /// The viewer's offer (SDP, RFC 8866).
         offer: String,
+        /// The offer is an ICE restart of the session that this key belongs to, which goes by the
+        /// number above from now on. Where none does: [`ErrorCode::SessionGone`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<ResumeKey>,
     },
     /// A candidate of the viewer.
     Candidate {
@@ -264,12 +320,17 @@ pub enum ToCamera {
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum FromViewer {
     /// Let me watch. At most one session at a time on one socket; after its end another may begin.
+    /// With `resume` the offer is an ICE restart (RFC 8445 §9) of a running session: of the one on
+    /// this socket, or of one that lost its socket.
     Join {
         /// How media should travel.
         #[serde(default)]
         transport: Transport,
         /// The offer (SDP, RFC 8866).
         offer: String,
+        /// What the camera gave the session that is to be taken up again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<ResumeKey>,
     },
     /// A candidate of the viewer.
     Candidate {
@@ -317,6 +378,9 @@ pub enum ToViewer {
         /// Why.
         reason: ByeReason,
     },
+    /// The camera's network changed: join again with the session's resume key and an offer that
+    /// restarts ICE.
+    Restart {},
     /// Something went wrong; the session is over where [`ErrorCode::ends_session`] says so.
     Error {
         /// What went wrong.

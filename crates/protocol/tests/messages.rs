@@ -3,7 +3,7 @@
 
 use peercam_protocol::{
     RoomId,
-    control::{Event, Request},
+    control::{Event, Request, Stream},
     signalling::*,
     wire::{MAX_MESSAGE_SIZE, decode, encode},
 };
@@ -57,6 +57,7 @@ fn error() -> impl Strategy<Value = Error> {
         TooFast,
         OutOfOrder,
         BadOffer,
+        SessionGone,
         MediaUnavailable,
         ShuttingDown,
         Other,
@@ -68,12 +69,17 @@ fn session() -> impl Strategy<Value = SessionId> {
     any::<u64>().prop_map(SessionId)
 }
 
+fn resume_key() -> impl Strategy<Value = ResumeKey> {
+    any::<[u8; 16]>().prop_map(ResumeKey::from_bytes)
+}
+
 fn from_camera() -> impl Strategy<Value = FromCamera> {
     prop_oneof![
         (session(), any::<String>()).prop_map(|(session, sdp)| FromCamera::Answer { session, sdp }),
         (session(), candidate())
             .prop_map(|(session, candidate)| FromCamera::Candidate { session, candidate }),
         (session(), reason()).prop_map(|(session, reason)| FromCamera::Bye { session, reason }),
+        session().prop_map(|session| FromCamera::Restart { session }),
         (prop::option::of(session()), error())
             .prop_map(|(session, error)| FromCamera::Error { session, error }),
     ]
@@ -83,8 +89,14 @@ fn to_camera() -> impl Strategy<Value = ToCamera> {
     prop_oneof![
         (room(), ice_servers())
             .prop_map(|(room, ice_servers)| ToCamera::Hosting { room, ice_servers }),
-        (session(), transport(), any::<String>())
-            .prop_map(|(session, transport, offer)| ToCamera::Join { session, transport, offer }),
+        (session(), transport(), any::<String>(), prop::option::of(resume_key())).prop_map(
+            |(session, transport, offer, resume)| ToCamera::Join {
+                session,
+                transport,
+                offer,
+                resume
+            }
+        ),
         (session(), candidate())
             .prop_map(|(session, candidate)| ToCamera::Candidate { session, candidate }),
         (session(), reason()).prop_map(|(session, reason)| ToCamera::Bye { session, reason }),
@@ -95,8 +107,8 @@ fn to_camera() -> impl Strategy<Value = ToCamera> {
 
 fn from_viewer() -> impl Strategy<Value = FromViewer> {
     prop_oneof![
-        (transport(), any::<String>())
-            .prop_map(|(transport, offer)| FromViewer::Join { transport, offer }),
+        (transport(), any::<String>(), prop::option::of(resume_key()))
+            .prop_map(|(transport, offer, resume)| FromViewer::Join { transport, offer, resume }),
         candidate().prop_map(|candidate| FromViewer::Candidate { candidate }),
         reason().prop_map(|reason| FromViewer::Bye { reason }),
     ]
@@ -111,6 +123,7 @@ fn to_viewer() -> impl Strategy<Value = ToViewer> {
         any::<String>().prop_map(|sdp| ToViewer::Answer { sdp }),
         candidate().prop_map(|candidate| ToViewer::Candidate { candidate }),
         reason().prop_map(|reason| ToViewer::Bye { reason }),
+        Just(ToViewer::Restart {}),
         error().prop_map(|error| ToViewer::Error { error }),
     ]
 }
@@ -127,14 +140,21 @@ fn event() -> impl Strategy<Value = Event> {
     // Times that a camera can have; JSON has no infinities.
     let ms = || 0.0..1e13f64;
     prop_oneof![
-        (any::<u32>(), any::<u32>(), any::<String>(), any::<Option<String>>()).prop_map(
-            |(width, height, video_codec, audio_codec)| Event::Stream {
+        resume_key().prop_map(|resume| Event::Session { resume }),
+        (
+            prop::sample::select(vec![Stream::Main, Stream::Sub]),
+            any::<u32>(),
+            any::<u32>(),
+            any::<String>(),
+            any::<Option<String>>()
+        )
+            .prop_map(|(stream, width, height, video_codec, audio_codec)| Event::Stream {
+                stream,
                 width,
                 height,
                 video_codec,
                 audio_codec
-            }
-        ),
+            }),
         (any::<u64>(), ms()).prop_map(|(id, camera_ms)| Event::Time { id, camera_ms }),
         (ms(), ms()).prop_map(|(media, capture_ms)| Event::Clock { media, capture_ms }),
         (any::<bool>(), any::<String>())
@@ -202,7 +222,8 @@ proptest! {
 #[test]
 fn unknown_fields_are_tolerated() {
     let text = r#"{"type":"join","transport":"fmp4","offer":"v=0","colour":"blue"}"#;
-    let expected = FromViewer::Join { transport: Transport::Fmp4, offer: "v=0".into() };
+    let expected =
+        FromViewer::Join { transport: Transport::Fmp4, offer: "v=0".into(), resume: None };
     assert_eq!(decode::<FromViewer>(text), Ok(expected));
 }
 
@@ -255,4 +276,17 @@ fn a_newer_peers_codes_and_reasons_are_understood_as_other() {
 fn a_credential_never_reaches_a_debug_log() {
     let server = IceServer { urls: vec![], username: None, credential: Some("hunter2".to_owned()) };
     assert!(!format!("{server:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_resume_key_is_checked_and_never_shown() {
+    let key = ResumeKey::from_bytes([0xab; 16]);
+    assert_eq!(key.as_str(), "ab".repeat(16));
+    assert!(!format!("{key:?}").contains("ab"));
+    for bad in ["", "abc", &"AB".repeat(16), &"ab".repeat(17), &"g0".repeat(16), &"é".repeat(16)] {
+        let text = format!(r#"{{"type":"join","offer":"v=0","resume":"{bad}"}}"#);
+        let error = decode::<FromViewer>(&text).unwrap_err();
+        assert_eq!(error.code, ErrorCode::BadMessage);
+        assert!(error.message.contains("32 hexadecimal"), "{error}");
+    }
 }

@@ -56,6 +56,12 @@ struct Session {
     candidates_from_viewer: u32,
 }
 
+impl Session {
+    fn new(viewer: ViewerId) -> Self {
+        Self { viewer, candidates_from_camera: 0, candidates_from_viewer: 0 }
+    }
+}
+
 #[derive(Debug)]
 struct Viewer {
     outbox: Arc<Outbox>,
@@ -212,6 +218,11 @@ impl Room {
                     None => {}
                 }
             }
+            FromCamera::Restart { session } => {
+                if let Some(viewer) = self.viewer_of(session)? {
+                    send(&viewer, &ToViewer::Restart {});
+                }
+            }
             FromCamera::Bye { session, reason } => {
                 if let Some(viewer) = self.end(session)? {
                     info!(room = %self.id, %session, ?reason, "the camera ended a session");
@@ -239,10 +250,10 @@ impl Room {
     /// A message of one of the room's viewers.
     pub(crate) fn viewer_says(&self, id: ViewerId, message: FromViewer) -> Result<(), Refusal> {
         let mail = match message {
-            FromViewer::Join { transport, offer } => {
-                let (camera, session) = self.begin(id)?;
-                info!(room = %self.id, %session, %transport, "a session begins");
-                Some((camera, ToCamera::Join { session, transport, offer }))
+            FromViewer::Join { transport, offer, resume } => {
+                let (camera, session) = self.begin(id, resume.is_some())?;
+                info!(room = %self.id, %session, %transport, resumes = resume.is_some(), "a session begins");
+                Some((camera, ToCamera::Join { session, transport, offer, resume }))
             }
             FromViewer::Candidate { candidate } => self
                 .count_viewer_candidate(id)?
@@ -255,16 +266,22 @@ impl Room {
         Ok(())
     }
 
-    /// A new session for a viewer.
-    fn begin(&self, id: ViewerId) -> Result<(Arc<Outbox>, SessionId), Refusal> {
+    /// A session for a viewer: a new one, or, for a join that resumes, the one that runs already;
+    /// whether the key fits is for the camera to say.
+    fn begin(&self, id: ViewerId, resumes: bool) -> Result<(Arc<Outbox>, SessionId), Refusal> {
         let mut state = self.lock();
         let State { camera, viewers, .. } = &mut *state;
         let viewer = viewers.get_mut(&id).ok_or_else(gone)?;
-        if viewer.session.is_some() {
-            return Err(out_of_order(
-                None,
-                "a second join while a session is running: say bye first".to_owned(),
-            ));
+        if let (Some(session), Some(camera)) = (viewer.session, camera.as_mut()) {
+            let Some(entry) = camera.sessions.get_mut(&session).filter(|_| resumes) else {
+                return Err(out_of_order(
+                    None,
+                    "a second join while a session is running: say bye first".to_owned(),
+                ));
+            };
+            // A restart of ICE is a new generation of candidates.
+            *entry = Session::new(id);
+            return Ok((camera.outbox.clone(), session));
         }
         let Some(camera) = camera else {
             return Err(Refusal::of(Error::new(
@@ -277,10 +294,7 @@ impl Room {
         };
         let session = SessionId(camera.next);
         camera.next += 1;
-        camera.sessions.insert(
-            session,
-            Session { viewer: id, candidates_from_camera: 0, candidates_from_viewer: 0 },
-        );
+        camera.sessions.insert(session, Session::new(id));
         viewer.session = Some(session);
         viewer.joined = true;
         Ok((camera.outbox.clone(), session))

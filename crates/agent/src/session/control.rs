@@ -7,7 +7,7 @@ use std::{
 
 use peercam_media::{Camera, State, Status, StreamInfo};
 use peercam_protocol::{
-    control::{Event, Request},
+    control::{Event, Request, Stream},
     signalling::{ByeReason, Error, ErrorCode, Transport},
     wire,
 };
@@ -135,9 +135,9 @@ impl Control {
             Transport::Fmp4 => "mp4a.40.2",
         };
         match event {
-            Event::Stream { width, height, video_codec, audio_codec } => {
+            Event::Stream { stream, width, height, video_codec, audio_codec } => {
                 let audio_codec = audio_codec.filter(|_| self.audio).map(|_| codec.to_owned());
-                Event::Stream { width, height, video_codec, audio_codec }
+                Event::Stream { stream, width, height, video_codec, audio_codec }
             }
             other => other,
         }
@@ -177,6 +177,7 @@ impl Reported {
         if status.stream.is_some() && status.stream != self.stream {
             self.stream.clone_from(&status.stream);
             events.extend(status.stream.as_ref().map(|stream| Event::Stream {
+                stream: Stream::Main,
                 width: stream.width,
                 height: stream.height,
                 video_codec: stream.video_codec.clone(),

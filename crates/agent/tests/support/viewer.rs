@@ -139,7 +139,11 @@ impl Viewer {
             }
         }
         let offer = connection.create_offer(None).await.unwrap();
-        let join = FromViewer::Join { transport: options.transport, offer: offer.sdp.clone() };
+        let join = FromViewer::Join {
+            transport: options.transport,
+            offer: offer.sdp.clone(),
+            resume: None,
+        };
         socket.send(&join).await;
         connection.set_local_description(offer).await.unwrap();
         let peer = connection.clone();

@@ -254,7 +254,12 @@ impl<Hears: DeserializeOwned + Debug, Says: Serialize> Peer<Hears, Says> {
 impl Viewer {
     /// Asks for a session.
     pub async fn joins(&mut self, offer: &str) {
-        self.says(FromViewer::Join { transport: Transport::Rtp, offer: offer.to_owned() }).await;
+        self.says(FromViewer::Join {
+            transport: Transport::Rtp,
+            offer: offer.to_owned(),
+            resume: None,
+        })
+        .await;
     }
 
     pub async fn hears_online(&mut self, online: bool) {

@@ -59,7 +59,7 @@ impl Receiver {
 
         let offer = connection.create_offer(None).await?;
         connection.set_local_description(offer.clone()).await?;
-        say(&mut socket, &FromViewer::Join { transport, offer: offer.sdp }).await?;
+        say(&mut socket, &FromViewer::Join { transport, offer: offer.sdp, resume: None }).await?;
         let signalling = tokio::spawn({
             let connection = connection.clone();
             async move {
@@ -185,7 +185,7 @@ async fn signal(
                 }
                 Some(ToViewer::Bye { reason }) => bail!("the camera said goodbye: {reason:?}"),
                 Some(ToViewer::Error { error }) => bail!("the camera refused: {error}"),
-                Some(ToViewer::Welcome { .. } | ToViewer::Camera { .. }) => {}
+                Some(ToViewer::Welcome { .. } | ToViewer::Camera { .. } | ToViewer::Restart {}) => {}
             },
         }
     }
