@@ -14,12 +14,12 @@
  * | `autoplay`  | starts by itself                                                                |
  * | `muted`     | starts without sound, which is what lets a browser start by itself              |
  *
- * Methods `start()` and `stop()`; property `stats` (see {@link Stats}); event `statechange`.
+ * Methods `start()`, `stop()` and `resetStats()`; property `stats` (see {@link Stats}); event `statechange`.
  *
  * Contents, in the order in which one uses the other:
  *
  *     Texts         what a person reads
- *     Arithmetic    Backoff, ClockSync, LatencyMeter, LiveEdge: no browser, no clock of their own
+ *     Arithmetic    Backoff, ClockSync, LatencyMeter, FrameMeter, LiveEdge: no browser, no clock of their own
  *     Signalling    the WebSocket to the rendezvous server, for as long as somebody watches
  *     RtpPlayback   \ what differs between the two transports:
  *     Fmp4Playback  / what the offer asks for, and how bytes become a picture
@@ -48,12 +48,22 @@
  * @property {number} audio_decoded since `start()`: samples (`rtp`) or bytes (`fmp4`)
  * @property {number|null} connect_ms from the click (or the join) until ICE and DTLS were up
  * @property {number|null} first_frame_ms from the click (or the join) until the first frame
- * @property {{p50: number|null, p95: number|null, last: number|null}} latency_ms capture → shown, last 300 frames
+ * @property {{p50: number|null, p95: number|null, last: number|null}} latency_ms capture → shown, last 300 frames since `resetStats()`
+ * @property {number} fps frames shown in the last second
+ * @property {number} freeze_longest_ms longest time without a new frame since the first one or `resetStats()`, one that still lasts included; hidden tabs don't count
+ * @property {number} bytes_received since `start()`: media and what is around it, network headers left out
+ * @property {'main'|'sub'|null} stream which of the camera's encodes
+ * @property {'host'|'reflexive'|'relay'|null} path the less direct one of the two ends
+ * @property {string|null} path_local our candidate's type (RFC 8445): `host`, `srflx`, `prflx` or `relay`
+ * @property {string|null} path_remote the camera's
+ * @property {'udp'|'tcp'|'tls'|null} path_protocol ours to the relay, where our end is one; else the pair's
+ * @property {number} restarts ICE restarts, each on a running session
  * @property {number} reconnects sessions begun after the first one
  *
  * @typedef {{urls: string[], username?: string, credential?: string}} IceServer
  * @typedef {{code: string, message: string}} PeerError
- * @typedef {{width: number, height: number, video_codec: string, audio_codec?: string|null}} StreamInfo
+ * @typedef {{stream?: 'main'|'sub', width: number, height: number, video_codec: string, audio_codec?: string|null}} StreamInfo
+ * @typedef {Pick<Stats, 'path'|'path_local'|'path_remote'|'path_protocol'>} Path
  */
 
 /** Subprotocol of the WebSocket (`wire::SUBPROTOCOL`). */
@@ -283,12 +293,67 @@ export class LatencyMeter {
     this.#next = (this.#next + 1) % this.size;
   }
 
+  /** Forgets the samples; what the clocks say still holds. */
+  reset() {
+    this.#samples = [];
+    this.#next = 0;
+  }
+
   /** @returns {Stats['latency_ms']} */
   summary() {
     const sorted = Float64Array.from(this.#samples).sort();
     /** @param {number|null} value */
     const round = (value) => (value === null ? null : Math.round(value * 10) / 10);
     return { p50: round(percentile(sorted, 0.5)), p95: round(percentile(sorted, 0.95)), last: round(this.last) };
+  }
+}
+
+/** How evenly frames reach the screen. All times: ms on the local clock. */
+export class FrameMeter {
+  /** Frames shown in the last second. @type {{at: number, frames: number}[]} */
+  #recent = [];
+  #count = 0;
+  /** @type {number|null} */
+  #last = null;
+  #longest = 0;
+
+  /**
+   * @param {number} at
+   * @param {number} [count] of all frames so far: more than one may have been shown since the last call
+   */
+  shown(at, count = this.#count + 1) {
+    if (this.#last !== null) this.#longest = Math.max(this.#longest, at - this.#last);
+    this.#last = at;
+    this.#recent.push({ at, frames: count > this.#count && this.#count > 0 ? count - this.#count : 1 });
+    this.#count = count;
+    this.#forget(at);
+  }
+
+  /** Nobody looks: what isn't shown now is no freeze. */
+  pause() {
+    this.#last = null;
+  }
+
+  /** @param {number} now */
+  reset(now) {
+    this.#longest = 0;
+    if (this.#last !== null) this.#last = now;
+  }
+
+  /** Frames in the last second. @param {number} now */
+  fps(now) {
+    this.#forget(now);
+    return this.#recent.reduce((sum, { frames }) => sum + frames, 0);
+  }
+
+  /** The longest time without a new frame, up to now. @param {number} now */
+  freeze(now) {
+    return Math.round(Math.max(this.#longest, this.#last === null ? 0 : now - this.#last));
+  }
+
+  /** @param {number} now */
+  #forget(now) {
+    while (this.#recent.length > 0 && this.#recent[0].at <= now - 1000) this.#recent.shift();
   }
 }
 
@@ -496,7 +561,7 @@ function watchFrames(video, signal, shown) {
 
 /**
  * What a transport does to the peer connection and the video. `frames` and `audio` count what was
- * decoded, `received` what arrived, each in any unit that grows.
+ * decoded, `received` what arrived of the media, each in any unit that grows.
  * @typedef {{frames: number, audio: number, received: number}} Counters
  *
  * @typedef {object} Playback
@@ -781,6 +846,7 @@ class Fmp4Playback {
  * @property {(message: object) => boolean} send to the camera, through the server
  * @property {() => void} connected ICE and DTLS are up
  * @property {() => void} firstFrame
+ * @property {(at: number, count?: number) => void} shown a frame, and how many this video showed
  * @property {(name: string, values?: Record<string, string>) => void} failed with a name in TEXTS
  * @property {(reason: string) => void} bye the camera ends it
  */
@@ -821,8 +887,9 @@ class Session {
   source = { live: true, message: '' };
   /** @type {StreamInfo|null} */
   info = null;
-  /** @type {'direct'|'relay'|null} */
-  path = null;
+  /** @type {Path} */
+  path = NO_PATH;
+  bytes = 0;
   /** @type {Counters} */
   counters = { frames: 0, audio: 0, received: 0 };
   latency = new LatencyMeter();
@@ -945,6 +1012,7 @@ class Session {
     if (report === null || this.#closing.signal.aborted) return;
     this.counters = this.#playback.counters(report);
     this.path = selectedPath(report) ?? this.path;
+    this.bytes = bytesReceived(report);
     const { frames, received } = this.counters;
     // Nobody draws frames in a hidden tab: there it is enough that data comes.
     const unseen = document.hidden || this.video.paused;
@@ -968,6 +1036,7 @@ class Session {
    */
   #shown(now, frame) {
     this.#progress(performance.now());
+    this.events.shown(frame?.presentationTime ?? now, frame?.presentedFrames);
     if (frame === null || this.latency.reference === null) return;
     const after = this.#playback.elapsed(frame, this.latency.reference.media);
     this.latency.frame(after, wall(Math.max(frame.expectedDisplayTime, now)));
@@ -1045,15 +1114,24 @@ class Session {
   }
 }
 
-/**
- * Whether media goes straight to the camera or over a TURN server.
- * @param {RTCStatsReport} report
- * @returns {'direct'|'relay'|null}
- */
-export function selectedPath(report) {
+/** @type {Path} */
+const NO_PATH = { path: null, path_local: null, path_remote: null, path_protocol: null };
+
+/** @param {RTCStatsReport} report @returns {any[]} */
+function entriesOf(report) {
   /** @type {any[]} */
   const entries = [];
   report.forEach((entry) => entries.push(entry));
+  return entries;
+}
+
+/**
+ * Which way media goes.
+ * @param {RTCStatsReport} report
+ * @returns {Path|null}
+ */
+export function selectedPath(report) {
+  const entries = entriesOf(report);
   const chosen = entries.find(({ type, selectedCandidatePairId }) => type === 'transport' && selectedCandidatePairId);
   const pairs = entries.filter(({ type }) => type === 'candidate-pair');
   const pair =
@@ -1061,8 +1139,24 @@ export function selectedPath(report) {
     // Firefox has no transport entry; it marks the pair.
     pairs.find(({ selected, nominated, state }) => selected ?? (nominated && state === 'succeeded'));
   if (!pair) return null;
-  const ends = entries.filter(({ id }) => id === pair.localCandidateId || id === pair.remoteCandidateId);
-  return ends.some(({ candidateType }) => candidateType === 'relay') ? 'relay' : 'direct';
+  const local = entries.find(({ id }) => id === pair.localCandidateId);
+  const remote = entries.find(({ id }) => id === pair.remoteCandidateId);
+  const types = [local?.candidateType, remote?.candidateType];
+  const worse = types.includes('relay') ? 'relay' : types.every((type) => type === 'host') ? 'host' : 'reflexive';
+  return {
+    path: worse,
+    path_local: types[0] ?? null,
+    path_remote: types[1] ?? null,
+    path_protocol: (types[0] === 'relay' && local.relayProtocol) || local?.protocol || null,
+  };
+}
+
+/** All that came over the connection, in bytes. @param {RTCStatsReport} report */
+export function bytesReceived(report) {
+  // Not the transport's own sum: it forgets pairs that an ICE restart took out of use.
+  return entriesOf(report)
+    .filter(({ type }) => type === 'inbound-rtp' || type === 'data-channel')
+    .reduce((sum, { bytesReceived = 0, headerBytesReceived = 0 }) => sum + bytesReceived + headerBytesReceived, 0);
 }
 
 // ---------------------------------------------------------------------------------------- Watch
@@ -1081,6 +1175,9 @@ export function selectedPath(report) {
  * @property {() => void} hold the picture goes: keep the last frame in sight
  * @property {() => void} figures there are new ones
  */
+
+/** What a path is called, by name in TEXTS. @type {Record<string, string>} */
+const PATH_WORDS = { '': 'connected', host: 'direct', reflexive: 'direct', relay: 'relay' };
 
 /**
  * Somebody watches a room, from `start()` to `stop()`. There is one session at a time. What to do
@@ -1106,11 +1203,13 @@ class Watch {
   /** When the person clicked, or else when the running session joined. */
   #since;
   #sessions = 0;
+  #restarts = 0;
   #played = false;
   /** @type {Situation} */
   situation = { state: 'looking', title: 'looking' };
   /** Totals of sessions that ended. */
-  #past = { frames: 0, audio: 0 };
+  #past = { frames: 0, audio: 0, bytes: 0 };
+  #frames = new FrameMeter();
   /** @type {{connect_ms: number|null, first_frame_ms: number|null}} */
   #times = { connect_ms: null, first_frame_ms: null };
   /** @type {Stats['latency_ms']} */
@@ -1159,6 +1258,7 @@ class Watch {
   /** @returns {Omit<Stats, 'state'|'message'>} */
   get figures() {
     const { video } = this;
+    const now = performance.now();
     const counters = this.#session?.counters ?? { frames: 0, audio: 0 };
     return {
       transport: this.transport,
@@ -1170,8 +1270,20 @@ class Watch {
       audio_decoded: this.#past.audio + counters.audio,
       ...this.#times,
       latency_ms: { ...this.#latency },
+      fps: this.#frames.fps(now),
+      freeze_longest_ms: this.#frames.freeze(now),
+      bytes_received: this.#past.bytes + (this.#session?.bytes ?? 0),
+      stream: this.#info && (this.#info.stream ?? 'main'),
+      ...(this.#session?.path ?? NO_PATH),
+      restarts: this.#restarts,
       reconnects: Math.max(0, this.#sessions - 1),
     };
+  }
+
+  resetFigures() {
+    this.#frames.reset(performance.now());
+    this.#session?.latency.reset();
+    this.#latency = { p50: null, p95: null, last: null };
   }
 
   // What happens to us ...
@@ -1355,6 +1467,7 @@ class Watch {
       send: (message) => this.#signalling.send(message),
       connected: () => this.#connected(),
       firstFrame: () => this.#firstFrame(),
+      shown: (at, count) => this.#frames.shown(at, count),
       failed: (name, values) => this.#failed(name, values),
       bye: (reason) => this.#bye(reason, 'connection-lost'),
     });
@@ -1369,6 +1482,7 @@ class Watch {
     if (session.sent && reason) this.#signalling.send({ type: 'bye', reason });
     this.#past.frames += session.counters.frames;
     this.#past.audio += session.counters.audio;
+    this.#past.bytes += session.bytes;
     session.close();
   }
 
@@ -1427,6 +1541,7 @@ class Watch {
     if (now - this.#tickedAt > PATIENCE.asleep && this.#signalling.ready) this.#signalling.renew();
     this.#tickedAt = now;
     this.#session?.tick(now);
+    if (document.hidden || this.video.paused) this.#frames.pause();
     if (this.#session?.joinedAt != null) this.#lookAtPicture();
     else if (this.#online === null) this.#reconcile();
   }
@@ -1464,7 +1579,7 @@ class Watch {
       this.#situation(gone ? { state: 'offline', title: 'offline', detail: 'offlineDetail' } : this.#stalled(session));
     } else {
       if (now - session.firstFrameAt > PATIENCE.stable) this.#backoff.reset();
-      this.#situation({ state: 'playing', title: session.path ?? 'connected' });
+      this.#situation({ state: 'playing', title: PATH_WORDS[session.path.path ?? ''] });
     }
   }
 
@@ -1694,6 +1809,11 @@ export class PeercamPlayer extends Base {
     return { state, message: this.#message(), .../** @type {any} */ (this.#watch?.figures ?? this.#figures) };
   }
 
+  /** Begins the longest freeze and the latency anew. */
+  resetStats() {
+    this.#watch?.resetFigures();
+  }
+
   /** @type {Omit<Stats, 'state'|'message'>} */
   #figures = {
     transport: 'rtp',
@@ -1706,7 +1826,9 @@ export class PeercamPlayer extends Base {
     connect_ms: null,
     first_frame_ms: null,
     latency_ms: { p50: null, p95: null, last: null },
-    reconnects: 0,
+    ...{ fps: 0, freeze_longest_ms: 0, bytes_received: 0, stream: null },
+    ...NO_PATH,
+    ...{ restarts: 0, reconnects: 0 },
   };
 
   get muted() {

@@ -127,6 +127,11 @@ impl Browser {
         self.evaluate(&format!("return {player}.stats")).await
     }
 
+    /// Begins the player's longest freeze and its latency anew.
+    pub async fn reset_stats(&self) -> Result<()> {
+        self.evaluate(&format!("{PLAYER}.resetStats()")).await
+    }
+
     /// The time that the camera drew into the frame shown now (see `peercam_media::clock`), in
     /// milliseconds since the Unix epoch. An error where no clock can be made out.
     pub async fn picture_time(&self) -> Result<f64> {

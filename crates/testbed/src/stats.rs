@@ -38,6 +38,33 @@ pub struct Latency {
     pub last: Option<f64>,
 }
 
+/// Which of the camera's encodes it shows.
+pub use peercam_protocol::control::Stream;
+
+/// How direct the way is that media takes: as direct as the less direct one of its two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// Both ends have the addresses that they know themselves.
+    Host,
+    /// An address translator in between, but no server.
+    Reflexive,
+    /// Over a TURN server.
+    Relay,
+}
+
+/// What carries it: to the relay, where the player's end is one, else between the two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+    /// An encrypted stream.
+    Tls,
+}
+
 /// The player's figures; times are in milliseconds, null before they are known.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Stats {
@@ -65,7 +92,26 @@ pub struct Stats {
     pub first_frame_ms: Option<f64>,
     /// Capture to presentation.
     pub latency_ms: Latency,
-    /// How often it had to connect again.
+    /// Frames shown in the last second.
+    pub fps: f64,
+    /// Longest time without a new frame since the first one or `resetStats()`, one that still
+    /// lasts included.
+    pub freeze_longest_ms: f64,
+    /// Since start, over all sessions: media and data channels, without network headers.
+    pub bytes_received: f64,
+    /// Which encode.
+    pub stream: Option<Stream>,
+    /// Which way media takes.
+    pub path: Option<Path>,
+    /// Type of the player's candidate: `host`, `srflx`, `prflx` or `relay` (RFC 8445).
+    pub path_local: Option<String>,
+    /// Type of the camera's candidate, as the player sees it.
+    pub path_remote: Option<String>,
+    /// What carries it.
+    pub path_protocol: Option<Protocol>,
+    /// ICE restarts of running sessions.
+    pub restarts: u32,
+    /// How often it had to connect again with a new session.
     pub reconnects: u32,
 }
 
@@ -79,7 +125,9 @@ mod tests {
             r#"{"state":"idle","message":"","transport":null,"width":null,"height":null,
                 "video_codec":null,"audio_codec":null,"frames_decoded":0,"audio_decoded":0,
                 "connect_ms":null,"first_frame_ms":null,
-                "latency_ms":{"p50":null,"p95":null,"last":null},"reconnects":0}"#,
+                "latency_ms":{"p50":null,"p95":null,"last":null},"fps":0,"freeze_longest_ms":0,
+                "bytes_received":0,"stream":null,"path":null,"path_local":null,"path_remote":null,
+                "path_protocol":null,"restarts":0,"reconnects":0}"#,
         )
         .unwrap();
         assert_eq!(idle.state, State::Idle);
@@ -87,11 +135,15 @@ mod tests {
             r#"{"state":"playing","message":"Connected directly","transport":"rtp","width":640,
                 "height":360,"video_codec":"avc1.42c01f","audio_codec":"opus",
                 "frames_decoded":31,"audio_decoded":96000,"connect_ms":120.5,
-                "first_frame_ms":250,"latency_ms":{"p50":40.25,"p95":61,"last":40},
-                "reconnects":0,"something-new":true}"#,
+                "first_frame_ms":250,"latency_ms":{"p50":40.25,"p95":61,"last":40},"fps":30,"freeze_longest_ms":52,
+                "bytes_received":250000,"stream":"sub","path":"relay","path_local":"relay",
+                "path_remote":"srflx","path_protocol":"tls","restarts":1,"reconnects":0,
+                "something-new":true}"#,
         )
         .unwrap();
         assert_eq!((playing.state, playing.width), (State::Playing, Some(640)));
         assert_eq!(playing.latency_ms.p50, Some(40.25));
+        assert_eq!((playing.path, playing.stream), (Some(Path::Relay), Some(Stream::Sub)));
+        assert_eq!(playing.path_protocol, Some(Protocol::Tls));
     }
 }

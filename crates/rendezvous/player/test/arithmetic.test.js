@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Backoff, ClockSync, LatencyMeter, LiveEdge, percentile, rtpElapsed, selectedPath, text } from '../player.js';
+import {
+  Backoff, ClockSync, FrameMeter, LatencyMeter, LiveEdge, bytesReceived, percentile, rtpElapsed, selectedPath, text,
+} from '../player.js';
 
 test('a back-off doubles up to its maximum and begins anew after a success', () => {
   const backoff = new Backoff(250, 2000, { random: () => 1 });
@@ -84,6 +86,51 @@ test('latency looks back on the last frames only', () => {
   for (let i = 0; i < 10; i++) meter.frame(0, 500);
   for (let i = 0; i < 10; i++) meter.frame(0, 50);
   assert.deepEqual(meter.summary(), { p50: 50, p95: 50, last: 50 });
+});
+
+test('latency can be begun anew without asking for the time again', () => {
+  const meter = new LatencyMeter();
+  meter.sync.answer(meter.sync.ask(0), 0, 0);
+  meter.reference = { media: 0, captureMs: 0 };
+  meter.frame(0, 500);
+  meter.reset();
+  assert.equal(meter.summary().p50, null);
+  meter.frame(0, 50);
+  assert.equal(meter.summary().p95, 50);
+});
+
+test('a freeze is the longest time without a frame, also while it lasts', () => {
+  const meter = new FrameMeter();
+  assert.equal(meter.freeze(9000), 0, 'not before the first frame');
+  for (const at of [1000, 1033, 1400, 1433]) meter.shown(at);
+  assert.equal(meter.freeze(1440), 367);
+  assert.equal(meter.freeze(2433), 1000);
+  meter.shown(2500);
+  assert.equal(meter.freeze(2500), 1067);
+  meter.reset(2600);
+  assert.equal(meter.freeze(2620), 20);
+  meter.shown(2633);
+  assert.equal(meter.freeze(2633), 33);
+});
+
+test('what nobody could see is no freeze', () => {
+  const meter = new FrameMeter();
+  meter.shown(0);
+  meter.pause();
+  assert.equal(meter.freeze(60000), 0);
+  meter.shown(60000);
+  meter.shown(60040);
+  assert.equal(meter.freeze(60040), 40);
+});
+
+test('frames a second count those between two callbacks too, and begin anew with another source', () => {
+  const meter = new FrameMeter();
+  for (let i = 0; i <= 60; i++) meter.shown(i * 40, 100 + i * 2);
+  assert.equal(meter.fps(2400), 50);
+  assert.equal(meter.fps(2900), 26);
+  meter.shown(2950, 1);
+  assert.equal(meter.fps(3400), 1);
+  assert.equal(meter.fps(9000), 0);
 });
 
 test('a frame without a media time, or from before a jump of the media clock, is no sample', () => {
@@ -173,31 +220,58 @@ test('the live edge keeps further away after the buffer ran dry, and comes neare
   assert.equal(edge.target, nearest);
 });
 
-test('the path is a relay when either end is one', () => {
-  const report = (local, remote) =>
-    new Map(
-      [
-        { id: 'T', type: 'transport', selectedCandidatePairId: 'P' },
-        { id: 'P', type: 'candidate-pair', localCandidateId: 'L', remoteCandidateId: 'R' },
-        { id: 'Q', type: 'candidate-pair', localCandidateId: 'X', remoteCandidateId: 'R' },
-        { id: 'L', type: 'local-candidate', candidateType: local },
-        { id: 'R', type: 'remote-candidate', candidateType: remote },
-        { id: 'X', type: 'local-candidate', candidateType: 'relay' },
-      ].map((entry) => [entry.id, entry]),
-    );
-  assert.equal(selectedPath(report('host', 'prflx')), 'direct');
-  assert.equal(selectedPath(report('relay', 'host')), 'relay');
-  assert.equal(selectedPath(report('srflx', 'relay')), 'relay');
+/** A report as a browser gives it. */
+const report = (...entries) => new Map(entries.map((entry) => [entry.id, entry]));
+
+/** The pair in use, beside one that is not. */
+const chromium = (local, remote) =>
+  report(
+    { id: 'T', type: 'transport', selectedCandidatePairId: 'P' },
+    { id: 'Q', type: 'candidate-pair', localCandidateId: 'X', remoteCandidateId: 'R' },
+    { id: 'P', type: 'candidate-pair', localCandidateId: 'L', remoteCandidateId: 'R' },
+    { id: 'L', type: 'local-candidate', protocol: 'udp', ...local },
+    { id: 'R', type: 'remote-candidate', protocol: 'udp', ...remote },
+    { id: 'X', type: 'local-candidate', candidateType: 'relay', relayProtocol: 'tls' },
+  );
+
+test('the path is as direct as its less direct end', () => {
+  const path = (local, remote) => selectedPath(chromium({ candidateType: local }, { candidateType: remote })).path;
+  assert.equal(path('host', 'host'), 'host');
+  assert.equal(path('host', 'prflx'), 'reflexive');
+  assert.equal(path('srflx', 'host'), 'reflexive');
+  assert.equal(path('relay', 'host'), 'relay');
+  assert.equal(path('srflx', 'relay'), 'relay');
   assert.equal(selectedPath(new Map()), null);
 });
 
+test('the path’s protocol is ours to our relay, and otherwise the pair’s', () => {
+  const relay = { candidateType: 'relay', relayProtocol: 'tls' };
+  assert.deepEqual(selectedPath(chromium(relay, { candidateType: 'srflx' })), {
+    path: 'relay', path_local: 'relay', path_remote: 'srflx', path_protocol: 'tls',
+  });
+  assert.equal(selectedPath(chromium({ candidateType: 'host' }, relay)).path_protocol, 'udp');
+  const passive = { candidateType: 'host', protocol: 'tcp' };
+  assert.equal(selectedPath(chromium(passive, passive)).path_protocol, 'tcp');
+});
+
 test('the path is found without a transport entry, as Firefox reports it', () => {
-  const entries = [
-    { id: 'P', type: 'candidate-pair', state: 'succeeded', nominated: true, selected: true, localCandidateId: 'L', remoteCandidateId: 'R' },
+  const ends = { localCandidateId: 'L', remoteCandidateId: 'R' };
+  const firefox = report(
+    { id: 'P', type: 'candidate-pair', state: 'succeeded', nominated: true, selected: true, ...ends },
     { id: 'L', type: 'local-candidate', candidateType: 'host' },
     { id: 'R', type: 'remote-candidate', candidateType: 'host' },
-  ];
-  assert.equal(selectedPath(new Map(entries.map((entry) => [entry.id, entry]))), 'direct');
+  );
+  assert.equal(selectedPath(firefox).path, 'host');
+});
+
+test('bytes are those of media and data channels, whichever pair they came over', () => {
+  const entries = report(
+    { id: 'V', type: 'inbound-rtp', bytesReceived: 1000, headerBytesReceived: 120 },
+    { id: 'A', type: 'inbound-rtp', bytesReceived: 200 },
+    { id: 'D', type: 'data-channel', bytesReceived: 30 },
+    { id: 'P', type: 'candidate-pair', bytesReceived: 5 },
+  );
+  assert.equal(bytesReceived(entries), 1350);
 });
 
 test('words fall back to English and fill in their values', () => {

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use peercam_protocol::signalling::Transport;
+use peercam_testbed::stats::{Path, Protocol, Stream};
 
 use crate::scene::{SOON, Scene};
 
@@ -13,10 +14,15 @@ async fn plays(transport: Transport, audio_codec: &str) {
 
     assert_eq!(stats.transport.as_deref(), Some(transport.as_str()));
     assert_eq!((stats.width, stats.height), (Some(640), Some(360)));
-    let video_codec = stats.video_codec.unwrap();
+    let video_codec = stats.video_codec.as_deref().unwrap();
     assert!(video_codec.starts_with("avc1."), "{video_codec}");
     assert_eq!(stats.audio_codec.as_deref(), Some(audio_codec));
     assert!(stats.connect_ms.unwrap() <= stats.first_frame_ms.unwrap());
+    assert_eq!(stats.stream, Some(Stream::Main));
+    assert!(stats.fps > 0.0 && stats.bytes_received > 0.0, "{stats:?}");
+    // On one machine, but the camera may know the browser's address only by what it sends from.
+    assert!(matches!(stats.path, Some(Path::Host | Path::Reflexive)), "{stats:?}");
+    assert_eq!(stats.path_protocol, Some(Protocol::Udp));
     let text = scene.browser.text().await.unwrap();
     assert!(text.contains("Connected directly"), "{text}");
 
