@@ -1,6 +1,7 @@
 //! The camera: its pipeline runs while somebody watches.
 
 use std::{
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,9 +14,10 @@ use gstreamer as gst;
 use tokio::sync::watch;
 
 use crate::{
-    config::{Config, Settings},
+    config::{Config, EncodeSettings, Settings},
     error::Error,
     hub::{Hub, Subscription},
+    key_frame::Requests,
     lifecycle::{Action, Lifecycle, Observation, Phase},
     pipeline::{
         self, Run, encoder,
@@ -24,20 +26,19 @@ use crate::{
     },
     signal::Signal,
     status::{State, Status, StreamInfo},
+    stream::{Each, Stream},
     unit::{Chunk, Frame},
 };
 
-/// At most one key frame on request in this time: twenty viewers who arrive together, or lose the
-/// same packet, need one between them.
-const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the number of encoded frames is brought up to date.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The one encode. Opens its devices with the first subscriber and closes them a little after the
 /// last one; survives devices that fail. Dropping it stops it.
 pub struct Camera {
-    frames: Hub<Frame>,
-    chunks: Hub<Chunk>,
+    frames: Each<Hub<Frame>>,
+    chunks: Each<Hub<Chunk>>,
+    bitrates: Each<Option<RangeInclusive<u32>>>,
     status: Arc<watch::Sender<Status>>,
     news: Arc<Signal<News>>,
     supervisor: Option<thread::JoinHandle<()>>,
@@ -49,7 +50,9 @@ struct News {
     stop: bool,
     /// Somebody came or went, or the first picture did.
     look: bool,
-    key_frame: bool,
+    key_frame: Each<bool>,
+    /// In kbit/s.
+    bitrate: Each<Option<u32>>,
     /// A run, by its number, has failed.
     fault: Option<(u64, String)>,
 }
@@ -70,20 +73,22 @@ impl Camera {
             let news = news.clone();
             move || news.tell(|news| news.look = true)
         };
-        // An encoder that makes its groups a little longer still has them cached whole. Behind the
-        // group, a subscriber's queue holds two seconds.
-        let cached = settings.video.key_frame_interval as usize * 3 / 2 + 30;
-        let queued = cached + 2 * settings.video.framerate as usize;
-        let frames = Hub::new(cached, queued + 100, look.clone());
-        let chunks = Hub::new(cached, queued, look);
+        let bitrates = Each { main: Some(settings.video.main.bitrate_kbps.clone()), sub: None };
+        let (main_frames, main_chunks) = hubs(&settings.video.main, &look);
+        let (sub_frames, sub_chunks) = hubs(&settings.video.main, &look);
+        sub_frames.close();
+        sub_chunks.close();
+        let frames = Each { main: main_frames, sub: sub_frames };
+        let chunks = Each { main: main_chunks, sub: sub_chunks };
         let status = Status { encoder: Some(encoder.clone()), ..Status::default() };
         let status = Arc::new(watch::Sender::new(status));
         let supervisor = Supervisor {
             lifecycle: Lifecycle::new(settings.linger),
+            kbps: *settings.video.main.bitrate_kbps.end(),
             settings: Arc::new(settings),
             encoder,
-            frames: frames.clone(),
-            chunks: chunks.clone(),
+            frames: frames.main.clone(),
+            chunks: chunks.main.clone(),
             clock: MediaClock::start(),
             encoded: Arc::default(),
             status: status.clone(),
@@ -96,24 +101,43 @@ impl Camera {
             .name("peercam-camera".to_owned())
             .spawn(move || supervisor.run())
             .map_err(Error::Thread)?;
-        Ok(Self { frames, chunks, status, news, supervisor: Some(supervisor) })
+        Ok(Self { frames, chunks, bitrates, status, news, supervisor: Some(supervisor) })
     }
 
     /// Access units and Opus packets, for RTP. Begins with the cached group of pictures; sound
-    /// begins with what is heard now.
-    pub fn subscribe_frames(&self) -> Subscription<Frame> {
-        self.frames.subscribe()
+    /// begins with what is heard now. Timestamps of both streams are on the same clock: who
+    /// changes from one to the other goes on at a key frame. Ends at once if there is no such
+    /// stream.
+    pub fn subscribe_frames(&self, stream: Stream) -> Subscription<Frame> {
+        self.frames[stream].subscribe()
     }
 
-    /// CMAF chunks with H.264 and AAC. Begins with the cached group of pictures.
-    pub fn subscribe_chunks(&self) -> Subscription<Chunk> {
-        self.chunks.subscribe()
+    /// CMAF chunks with H.264 and AAC. Begins with the cached group of pictures; timestamps as in
+    /// [`subscribe_frames`](Self::subscribe_frames). Ends at once if there is no such stream.
+    pub fn subscribe_chunks(&self, stream: Stream) -> Subscription<Chunk> {
+        self.chunks[stream].subscribe()
     }
 
-    /// Asks the encoder for a key frame. However often it is called, at most one is made in
-    /// 500 ms; a request that comes too early is not lost but served when the time has come.
-    pub fn request_key_frame(&self) {
-        self.news.tell(|news| news.key_frame = true);
+    /// Asks the encoder of a stream for a key frame. However often it is called, at most one is
+    /// made in 500 ms; a request that comes too early is not lost but served when the time has
+    /// come.
+    pub fn request_key_frame(&self, stream: Stream) {
+        self.news.tell(|news| news.key_frame[stream] = true);
+    }
+
+    /// Between which bit rates, in kbit/s, a stream can be set; `None` if there is no such stream.
+    pub fn bitrates(&self, stream: Stream) -> Option<RangeInclusive<u32>> {
+        self.bitrates[stream].clone()
+    }
+
+    /// Sets the bit rate of a stream, in kbit/s. The encoder takes it with one of its next
+    /// pictures, without a break; it stays when the pipeline is rebuilt. Returns what it was set
+    /// to: the nearest one that [`bitrates`](Self::bitrates) allows.
+    pub fn set_bitrate(&self, stream: Stream, kbps: u32) -> Option<u32> {
+        let range = self.bitrates(stream)?;
+        let kbps = kbps.clamp(*range.start(), *range.end());
+        self.news.tell(|news| news.bitrate[stream] = Some(kbps));
+        Some(kbps)
     }
 
     /// How the camera is doing, now and on every change.
@@ -128,10 +152,24 @@ impl Camera {
     }
 }
 
+/// The hubs of one encode.
+fn hubs(
+    encode: &EncodeSettings,
+    look: &(impl Fn() + Clone + Send + Sync + 'static),
+) -> (Hub<Frame>, Hub<Chunk>) {
+    // An encoder that makes its groups a little longer still has them cached whole. Behind the
+    // group, a subscriber's queue holds two seconds.
+    let cached = encode.key_frame_interval as usize * 3 / 2 + 30;
+    let queued = cached + 2 * encode.framerate as usize;
+    (Hub::new(cached, queued + 100, look.clone()), Hub::new(cached, queued, look.clone()))
+}
+
 impl Drop for Camera {
     fn drop(&mut self) {
-        self.frames.close();
-        self.chunks.close();
+        for stream in Stream::ALL {
+            self.frames[stream].close();
+            self.chunks[stream].close();
+        }
         self.news.tell(|news| news.stop = true);
         if self.supervisor.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the camera's thread has panicked");
@@ -143,6 +181,8 @@ impl Drop for Camera {
 struct Supervisor {
     settings: Arc<Settings>,
     encoder: String,
+    /// Bit rate of the picture in kbit/s.
+    kbps: u32,
     lifecycle: Lifecycle,
     frames: Hub<Frame>,
     chunks: Hub<Chunk>,
@@ -159,8 +199,7 @@ struct Supervisor {
 
 impl Supervisor {
     fn run(mut self) {
-        // When the last key frame was asked for, and whether another is wanted.
-        let mut key_frame: (Option<Instant>, bool) = (None, false);
+        let mut key_frames = Requests::default();
         let mut fault = None;
         loop {
             let seen = self.observe(fault.take());
@@ -180,25 +219,31 @@ impl Supervisor {
             }
 
             let now = Instant::now();
-            if let (Some((run, _)), true) = (&self.run, key_frame.1)
-                && key_frame.0.is_none_or(|last| now >= last + KEY_FRAME_INTERVAL)
+            if let Some((run, _)) = &self.run
+                && key_frames.take(now)
             {
                 run.request_key_frame();
-                key_frame = (Some(now), false);
             }
 
             let seen = self.observe(None);
             let tick = self.run.is_some().then_some(now + STATUS_INTERVAL);
-            let next_key_frame =
-                key_frame.0.filter(|_| key_frame.1).map(|last| last + KEY_FRAME_INTERVAL);
-            let deadline =
-                [self.lifecycle.deadline(&seen), tick, next_key_frame].into_iter().flatten().min();
+            let deadlines = [self.lifecycle.deadline(&seen), tick, key_frames.deadline()];
+            let deadline = deadlines.into_iter().flatten().min();
             let news = self.news.wait(deadline);
             if news.stop {
                 break;
             }
-            // With no pipeline running there is nothing to ask: it begins with a key frame.
-            key_frame.1 = (key_frame.1 || news.key_frame) && self.run.is_some();
+            if self.run.is_none() {
+                key_frames.forget();
+            } else if news.key_frame.main {
+                key_frames.want();
+            }
+            if let Some(kbps) = news.bitrate.main {
+                self.kbps = kbps;
+                if let Some((run, _)) = &self.run {
+                    run.set_bitrate(kbps);
+                }
+            }
             fault = news.fault.filter(|(run, _)| *run == self.runs).map(|(_, message)| message);
         }
         self.stop_run();
@@ -237,7 +282,7 @@ impl Supervisor {
             encoded: self.encoded.clone(),
             came_alive: Arc::new(move || news.tell(|news| news.look = true)),
         };
-        match Run::start(self.settings.clone(), self.encoder.clone(), outlet, failed) {
+        match Run::start(self.settings.clone(), self.encoder.clone(), self.kbps, outlet, failed) {
             Ok(run) => {
                 self.run = Some((run, pulse));
                 None
@@ -269,9 +314,10 @@ impl Supervisor {
         let codec = self.run.as_ref().and_then(|(_, pulse)| pulse.codec.get());
         self.status.send_if_modified(|status| {
             let stream = codec.map(|codec| StreamInfo {
-                width: self.settings.video.width,
-                height: self.settings.video.height,
+                width: self.settings.video.main.width,
+                height: self.settings.video.main.height,
                 video_codec: codec.clone(),
+                bitrate_kbps: self.kbps,
                 audio: self.settings.audio.is_some(),
             });
             let new = Status {

@@ -1,7 +1,7 @@
 //! The settings: first as a person writes them ([`Config`], TOML), then validated
 //! (`Settings`, what the rest of this crate works with).
 
-use std::{path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -31,8 +31,11 @@ pub struct VideoConfig {
     pub height: u32,
     /// Pictures in a second: 1 to 120.
     pub framerate: u32,
-    /// Bit rate of the picture in kbit/s: 50 to 50000.
+    /// Bit rate of the picture in kbit/s: 50 to 50000. Never exceeded.
     pub bitrate_kbps: u32,
+    /// Lowest bit rate of the picture in kbit/s, for viewers whose network is slow: 50 to
+    /// `bitrate_kbps`. Default: a quarter of it.
+    pub min_bitrate_kbps: Option<u32>,
     /// Time between two key frames in ms: 250 to 20000. A viewer who comes in between asks for one.
     pub key_frame_interval_ms: u32,
     /// H.264 encoders (GStreamer elements) in order of preference; the first that works is used.
@@ -97,6 +100,7 @@ impl Default for VideoConfig {
             height: 720,
             framerate: 30,
             bitrate_kbps: 2000,
+            min_bitrate_kbps: None,
             key_frame_interval_ms: 2000,
             encoders: ["v4l2h264enc", "openh264enc", "x264enc"].map(str::to_owned).to_vec(),
             clock: None,
@@ -140,14 +144,21 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VideoSettings {
     pub input: VideoInput,
+    pub main: EncodeSettings,
+    pub encoders: Vec<String>,
+    pub clock: bool,
+}
+
+/// One encode of the picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EncodeSettings {
     pub width: u32,
     pub height: u32,
     pub framerate: u32,
-    pub bitrate_kbps: u32,
+    /// Lowest and highest bit rate in kbit/s.
+    pub bitrate_kbps: RangeInclusive<u32>,
     /// Frames between two key frames, at least 1.
     pub key_frame_interval: u32,
-    pub encoders: Vec<String>,
-    pub clock: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,7 +220,12 @@ impl VideoConfig {
         let width = even("video.width", self.width)?;
         let height = even("video.height", self.height)?;
         let framerate = number("video.framerate", self.framerate, 1, 120)?;
-        let bitrate_kbps = number("video.bitrate-kbps", self.bitrate_kbps, 50, 50_000)?;
+        let bitrate_kbps = bitrates(
+            "video.bitrate-kbps",
+            self.bitrate_kbps,
+            "video.min-bitrate-kbps",
+            self.min_bitrate_kbps,
+        )?;
         let interval =
             number("video.key-frame-interval-ms", self.key_frame_interval_ms, 250, 20_000)?;
         if self.encoders.is_empty() {
@@ -234,11 +250,13 @@ impl VideoConfig {
         Ok(VideoSettings {
             clock: self.clock.unwrap_or(input == VideoInput::Test) && clock_fits,
             input,
-            width,
-            height,
-            framerate,
-            bitrate_kbps,
-            key_frame_interval: (interval * framerate / 1000).max(1),
+            main: EncodeSettings {
+                width,
+                height,
+                framerate,
+                bitrate_kbps,
+                key_frame_interval: (interval * framerate / 1000).max(1),
+            },
             encoders: self.encoders.clone(),
         })
     }
@@ -268,6 +286,9 @@ impl AudioConfig {
     }
 }
 
+/// Below this, nothing can be made out any more.
+const MIN_KBPS: u32 = 50;
+
 fn error(key: &'static str, value: &str, allowed: &str) -> ConfigError {
     ConfigError { key, value: value.to_owned(), allowed: allowed.to_owned() }
 }
@@ -278,6 +299,18 @@ fn number(key: &'static str, value: u32, min: u32, max: u32) -> Result<u32, Conf
     } else {
         Err(error(key, &value.to_string(), &format!("allowed is {min} to {max}")))
     }
+}
+
+/// The highest and the lowest bit rate of an encode, as a range.
+fn bitrates(
+    key: &'static str,
+    highest: u32,
+    lowest_key: &'static str,
+    lowest: Option<u32>,
+) -> Result<RangeInclusive<u32>, ConfigError> {
+    let highest = number(key, highest, MIN_KBPS, 50_000)?;
+    let lowest = lowest.unwrap_or((highest / 4).max(MIN_KBPS));
+    Ok(number(lowest_key, lowest, MIN_KBPS, highest)?..=highest)
 }
 
 /// 4:2:0 chroma has one sample for two pixels each way.

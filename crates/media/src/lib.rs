@@ -13,9 +13,11 @@
 //! | [`config`] | the settings as a person writes them, and their validation |
 //! | [`camera`] | [`Camera`]: starts and stops the pipeline with its subscribers, and retries it when a device fails |
 //! | [`mod@unit`] | what is handed on: [`Frame`], [`AccessUnit`], [`AudioPacket`], [`Chunk`] |
+//! | [`mod@stream`] | the two encodes of one picture: [`Stream`] |
 //! | [`hub`] | one producer, many subscribers: bounded queues and the cached group of pictures |
 //! | [`status`] | [`Status`]: how the camera is doing |
 //! | `lifecycle` | when to start, stop and try again: decisions only |
+//! | `key_frame` | requests for key frames, merged |
 //! | `pipeline` | one run of the GStreamer pipeline: sources, encoders, sinks |
 //! | `signal` | telling a thread something without a queue |
 //! | [`clock`] | the clock drawn into the picture, for people and for programs |
@@ -26,10 +28,12 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod hub;
+mod key_frame;
 mod lifecycle;
 mod pipeline;
 mod signal;
 pub mod status;
+pub mod stream;
 pub mod unit;
 
 pub use camera::Camera;
@@ -37,4 +41,5 @@ pub use config::{AudioConfig, AudioSource, Config, VideoConfig, VideoSource};
 pub use error::Error;
 pub use hub::Subscription;
 pub use status::{State, Status, StreamInfo};
+pub use stream::Stream;
 pub use unit::{AccessUnit, AudioPacket, Chunk, Frame, Init};

@@ -23,6 +23,8 @@ pub struct StreamInfo {
     pub height: u32,
     /// RFC 6381 codecs string of the picture, `avc1.42c01f`.
     pub video_codec: String,
+    /// Bit rate of the picture in kbit/s, as last set.
+    pub bitrate_kbps: u32,
     /// Whether there is sound.
     pub audio: bool,
 }

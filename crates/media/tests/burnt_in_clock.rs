@@ -6,13 +6,13 @@ mod common;
 use std::time::UNIX_EPOCH;
 
 use common::{decode::Decoder, silent, video};
-use peercam_media::{Camera, Config, clock};
+use peercam_media::{Camera, Config, Stream, clock};
 
 /// How many milliseconds clock and capture time differ by, for each picture; `None` where the
 /// clock can't be read.
 async fn errors(config: Config, pictures: usize) -> Vec<Option<u64>> {
     let camera = Camera::start(config).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     let decoder = Decoder::h264();
     let mut errors = Vec::new();
     for _ in 0..pictures {

@@ -21,6 +21,7 @@ fn every_key_has_a_name_and_a_place() {
         height = 480
         framerate = 15
         bitrate-kbps = 800
+        min-bitrate-kbps = 150
         key-frame-interval-ms = 4000
         encoders = ["x264enc"]
         clock = true
@@ -40,6 +41,7 @@ fn every_key_has_a_name_and_a_place() {
     assert_eq!(config.video.file.as_deref(), Some(Path::new("/srv/clip.mkv")));
     assert_eq!((config.video.width, config.video.height, config.video.framerate), (640, 480, 15));
     assert_eq!((config.video.bitrate_kbps, config.video.key_frame_interval_ms), (800, 4000));
+    assert_eq!(config.video.min_bitrate_kbps, Some(150));
     assert_eq!(config.video.encoders, ["x264enc"]);
     assert_eq!((config.video.clock, config.video.linger_ms), (Some(true), 0));
     assert_eq!((config.audio.source, config.audio.device.as_str()), (AudioSource::Alsa, "hw:1,0"));
@@ -82,6 +84,8 @@ fn values_out_of_range_are_named_with_the_range() {
         ("[video]\nframerate = 121", "video.framerate", "121", "1 to 120"),
         ("[video]\nbitrate-kbps = 49", "video.bitrate-kbps", "49", "50 to 50000"),
         ("[video]\nbitrate-kbps = 4294967295", "video.bitrate-kbps", "4294967295", "50000"),
+        ("[video]\nmin-bitrate-kbps = 49", "video.min-bitrate-kbps", "49", "50 to 2000"),
+        ("[video]\nmin-bitrate-kbps = 2001", "video.min-bitrate-kbps", "2001", "50 to 2000"),
         ("[video]\nkey-frame-interval-ms = 249", "video.key-frame-interval-ms", "249", "250"),
         ("[video]\nlinger-ms = 600001", "video.linger-ms", "600001", "600000"),
         ("[video]\nencoders = []", "video.encoders", "[]", "at least one"),
@@ -110,6 +114,7 @@ fn the_ends_of_the_ranges_are_allowed() {
     for text in [
         "[video]\nwidth = 16\nheight = 16\nframerate = 1\nbitrate-kbps = 50",
         "[video]\nwidth = 4096\nheight = 4096\nframerate = 120\nbitrate-kbps = 50000",
+        "[video]\nbitrate-kbps = 50\nmin-bitrate-kbps = 50",
         "[video]\nkey-frame-interval-ms = 250\nlinger-ms = 0",
         "[video]\nkey-frame-interval-ms = 20000\nlinger-ms = 600000",
         "[audio]\nopus-bitrate-kbps = 6\naac-bitrate-kbps = 32",

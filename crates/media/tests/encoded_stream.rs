@@ -5,21 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{silent, small, video};
-use peercam_media::{AccessUnit, Camera, Error, Frame, State};
+use common::{nal_units, silent, small, video};
+use peercam_media::{AccessUnit, Camera, Error, Frame, State, Stream};
 
 const SLICE: u8 = 1;
 const IDR: u8 = 5;
 const SPS: u8 = 7;
 const PPS: u8 = 8;
-
-/// The NAL units behind their start codes.
-fn nal_units(data: &[u8]) -> Vec<&[u8]> {
-    let starts: Vec<usize> =
-        (0..data.len().saturating_sub(3)).filter(|at| data[*at..*at + 3] == [0, 0, 1]).collect();
-    let ends = starts.iter().skip(1).copied().chain([data.len()]);
-    starts.iter().zip(ends).map(|(start, end)| &data[start + 3..end]).collect()
-}
 
 fn types(unit: &AccessUnit) -> Vec<u8> {
     nal_units(&unit.data).iter().map(|nal| nal[0] & 0x1f).collect()
@@ -54,7 +46,7 @@ async fn check(encoder: &str) {
         }
         Err(error) => panic!("{error}"),
     };
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     let mut last: Option<(Duration, std::time::SystemTime)> = None;
     let mut keys = 0;
     for number in 0..65 {
@@ -109,7 +101,7 @@ async fn a_hardware_encoder_gives_it_too_where_there_is_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sound_comes_in_opus_packets_without_gaps() {
     let camera = Camera::start(small()).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     let mut packets = Vec::new();
     while packets.len() < 50 {
         let frame = common::soon("a packet", frames.recv()).await.unwrap();
@@ -132,11 +124,11 @@ async fn key_frames_on_request_are_merged() {
     let mut config = silent();
     config.video.key_frame_interval_ms = 20_000;
     let camera = Camera::start(config).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     assert!(video(&mut frames).await.key);
     let mut keys = Vec::new();
     for _ in 0..45 {
-        camera.request_key_frame();
+        camera.request_key_frame(Stream::Main);
         let unit = video(&mut frames).await;
         if unit.key {
             keys.push(unit.pts);
@@ -153,7 +145,7 @@ async fn key_frames_on_request_are_merged() {
 async fn the_status_says_what_is_sent() {
     let camera = Camera::start(small()).unwrap();
     assert_eq!(camera.status().borrow().state, State::Idle);
-    let _frames = camera.subscribe_frames();
+    let _frames = camera.subscribe_frames(Stream::Main);
     let status = common::state(&camera, State::Live).await;
     let stream = status.stream.unwrap();
     assert_eq!((stream.width, stream.height, stream.audio), (320, 180, true));

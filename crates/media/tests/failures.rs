@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{chunk, silent, small, state, status, video};
-use peercam_media::{AudioSource, Camera, Error, State, VideoSource};
+use peercam_media::{AudioSource, Camera, Error, State, Stream, VideoSource};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_that_is_not_there_is_named_and_tried_again() {
@@ -17,7 +17,7 @@ async fn a_camera_that_is_not_there_is_named_and_tried_again() {
     let camera = Camera::start(config).unwrap();
     assert_eq!(camera.status().borrow().state, State::Idle);
 
-    let frames = camera.subscribe_frames();
+    let frames = camera.subscribe_frames(Stream::Main);
     let failed = state(&camera, State::Failed).await;
     let message = failed.message.unwrap();
     assert!(message.contains("/dev/video-of-nobody"), "{message}");
@@ -37,7 +37,7 @@ async fn a_file_that_is_no_camera_is_refused_in_words() {
     config.video.source = VideoSource::V4l2;
     config.video.device = file.path().to_owned();
     let camera = Camera::start(config).unwrap();
-    let _frames = camera.subscribe_frames();
+    let _frames = camera.subscribe_frames(Stream::Main);
     let message = state(&camera, State::Failed).await.message.unwrap();
     assert!(message.contains(&file.path().display().to_string()), "{message}");
     camera.stop();
@@ -49,7 +49,7 @@ async fn a_microphone_that_is_not_there_is_named_with_the_way_out() {
     config.audio.source = AudioSource::Alsa;
     config.audio.device = "hw:42,7".to_owned();
     let camera = Camera::start(config).unwrap();
-    let _frames = camera.subscribe_frames();
+    let _frames = camera.subscribe_frames(Stream::Main);
     let message = state(&camera, State::Failed).await.message.unwrap();
     assert!(message.contains("hw:42,7") && message.contains("audio.source"), "{message}");
     camera.stop();
@@ -62,7 +62,7 @@ async fn a_picture_that_no_encoder_takes_is_a_failure_in_words() {
     (config.video.width, config.video.height, config.video.framerate) = (4096, 4096, 1);
     config.video.encoders = vec!["openh264enc".to_owned()];
     let camera = Camera::start(config).unwrap();
-    let _frames = camera.subscribe_frames();
+    let _frames = camera.subscribe_frames(Stream::Main);
     let message = state(&camera, State::Failed).await.message.unwrap();
     assert!(message.contains("openh264enc"), "{message}");
     camera.stop();
@@ -85,7 +85,7 @@ async fn the_next_encoder_is_taken_when_the_first_is_missing() {
     config.video.encoders = ["v4l2video99h264enc", "x264enc"].map(str::to_owned).to_vec();
     let camera = Camera::start(config).unwrap();
     assert_eq!(camera.status().borrow().encoder.as_deref(), Some("x264enc"));
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     assert!(video(&mut frames).await.key);
     camera.stop();
 }
@@ -96,9 +96,9 @@ async fn two_cameras_do_not_disturb_each_other() {
     broken.video.source = VideoSource::V4l2;
     broken.video.device = "/dev/video-of-nobody".into();
     let broken = Camera::start(broken).unwrap();
-    let _frames = broken.subscribe_frames();
+    let _frames = broken.subscribe_frames(Stream::Main);
     let whole = Camera::start(small()).unwrap();
-    let mut chunks = whole.subscribe_chunks();
+    let mut chunks = whole.subscribe_chunks(Stream::Main);
     state(&broken, State::Failed).await;
     for _ in 0..30 {
         chunk(&mut chunks).await;

@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 use common::{decode::Decoder, small, soon, state, video};
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use peercam_media::{AudioSource, Camera, Config, Frame, State, VideoSource};
+use peercam_media::{AudioSource, Camera, Config, Frame, State, Stream, VideoSource};
 
 /// Writes a file by a GStreamer pipeline that ends with a file sink called `out`.
 fn write(path: &Path, description: &str) {
@@ -45,7 +45,7 @@ fn playing(path: &Path) -> Config {
 /// Picture and sound of so many seconds; both have to be without gaps.
 async fn watch(config: Config, seconds: u32) {
     let camera = Camera::start(config).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     let (mut pictures, mut packets) = (Vec::new(), Vec::new());
     while pictures.len() < 30 * seconds as usize || packets.len() < 40 * seconds as usize {
         match soon("a frame", frames.recv()).await.unwrap() {
@@ -114,7 +114,7 @@ async fn the_picture_is_the_one_in_the_file() {
     let path = folder.path().join("clip.mkv");
     clip(&path, true);
     let camera = Camera::start(playing(&path)).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     let decoder = Decoder::h264();
     let unit = video(&mut frames).await;
     decoder.feed(&unit.data, Some(unit.pts));
@@ -130,7 +130,7 @@ async fn the_picture_is_the_one_in_the_file() {
 /// The message of the failure that is to come.
 async fn failure(config: Config) -> String {
     let camera = Camera::start(config).unwrap();
-    let _frames = camera.subscribe_frames();
+    let _frames = camera.subscribe_frames(Stream::Main);
     let status = state(&camera, State::Failed).await;
     camera.stop();
     status.message.unwrap()
@@ -165,7 +165,7 @@ async fn a_file_that_goes_away_is_noticed_and_one_that_comes_back_is_played() {
     let (path, elsewhere) = (folder.path().join("clip.mkv"), folder.path().join("elsewhere"));
     clip(&path, true);
     let camera = Camera::start(playing(&path)).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     let first = video(&mut frames).await;
     state(&camera, State::Live).await;
 

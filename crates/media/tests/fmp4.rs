@@ -6,11 +6,11 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{chunk, decode::Decoder, silent, small};
-use peercam_media::{Camera, Chunk, Config};
+use peercam_media::{Camera, Chunk, Config, Stream};
 
 async fn record(config: Config, chunks: usize) -> Vec<Chunk> {
     let camera = Camera::start(config).unwrap();
-    let mut subscription = camera.subscribe_chunks();
+    let mut subscription = camera.subscribe_chunks(Stream::Main);
     let mut recorded = Vec::new();
     while recorded.len() < chunks {
         recorded.push(chunk(&mut subscription).await);
@@ -77,12 +77,12 @@ async fn a_requested_key_frame_is_a_place_to_begin_too() {
     let mut config = small();
     config.video.key_frame_interval_ms = 20_000;
     let camera = Camera::start(config).unwrap();
-    let mut subscription = camera.subscribe_chunks();
+    let mut subscription = camera.subscribe_chunks(Stream::Main);
     let mut recorded = Vec::new();
     let mut key = None;
     while recorded.len() < 60 {
         if recorded.len() == 20 {
-            camera.request_key_frame();
+            camera.request_key_frame(Stream::Main);
         }
         recorded.push(chunk(&mut subscription).await);
         if recorded.len() > 20 && recorded.last().unwrap().key {

@@ -14,7 +14,7 @@ use std::{
 use common::{small, state, status, video};
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use peercam_media::{AudioSource, Camera, Config, State, VideoSource};
+use peercam_media::{AudioSource, Camera, Config, State, Stream, VideoSource};
 
 /// Two seconds of Motion JPEG.
 fn clip(folder: &Path) -> Vec<u8> {
@@ -65,7 +65,7 @@ async fn it_is_noticed_and_the_picture_comes_back_with_the_source() {
     let folder = tempfile::tempdir().unwrap();
     let (clip, path) = (clip(folder.path()), pipe(folder.path()));
     let camera = Camera::start(reading(&path)).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
 
     let stuck = give(&path, &clip).await;
     let first = video(&mut frames).await;
@@ -99,7 +99,7 @@ async fn a_camera_can_be_stopped_while_its_source_hangs() {
     let folder = tempfile::tempdir().unwrap();
     let (clip, path) = (clip(folder.path()), pipe(folder.path()));
     let camera = Camera::start(reading(&path)).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     let stuck = give(&path, &clip).await;
     video(&mut frames).await;
     state(&camera, State::Failed).await;

@@ -6,29 +6,29 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{chunk, silent, small, soon, state, video};
-use peercam_media::{Camera, Frame, State};
+use peercam_media::{Camera, Frame, State, Stream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_subscriber_begins_with_the_key_frame_that_is_there() {
     let mut config = small();
     config.video.key_frame_interval_ms = 20_000;
     let camera = Camera::start(config).unwrap();
-    let mut first = camera.subscribe_frames();
-    let mut first_chunks = camera.subscribe_chunks();
+    let mut first = camera.subscribe_frames(Stream::Main);
+    let mut first_chunks = camera.subscribe_chunks(Stream::Main);
     let key = video(&mut first).await;
     for _ in 0..20 {
         video(&mut first).await;
         chunk(&mut first_chunks).await;
     }
     // No other key frame comes for twenty seconds: it is the cached one.
-    let mut late = camera.subscribe_frames();
+    let mut late = camera.subscribe_frames(Stream::Main);
     let unit = video(&mut late).await;
     assert!(unit.key);
     assert_eq!(unit.pts, key.pts);
     let next = video(&mut late).await;
     assert!(!next.key && next.pts > unit.pts);
 
-    let mut late = camera.subscribe_chunks();
+    let mut late = camera.subscribe_chunks(Stream::Main);
     let piece = chunk(&mut late).await;
     assert!(piece.key);
     assert!(piece.pts.abs_diff(key.pts) < Duration::from_millis(1), "{:?}", piece.pts);
@@ -38,8 +38,8 @@ async fn a_late_subscriber_begins_with_the_key_frame_that_is_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_encode_serves_everybody() {
     let camera = Camera::start(silent()).unwrap();
-    let mut rtp: Vec<_> = (0..5).map(|_| camera.subscribe_frames()).collect();
-    let mut fmp4: Vec<_> = (0..5).map(|_| camera.subscribe_chunks()).collect();
+    let mut rtp: Vec<_> = (0..5).map(|_| camera.subscribe_frames(Stream::Main)).collect();
+    let mut fmp4: Vec<_> = (0..5).map(|_| camera.subscribe_chunks(Stream::Main)).collect();
     let mut last = Duration::ZERO;
     for _ in 0..60 {
         let mut units = Vec::new();
@@ -63,7 +63,7 @@ async fn one_encode_serves_everybody() {
 async fn encoders_run_only_while_somebody_watches() {
     let camera = Camera::start(silent()).unwrap();
     for _ in 0..3 {
-        let mut frames = camera.subscribe_frames();
+        let mut frames = camera.subscribe_frames(Stream::Main);
         assert!(video(&mut frames).await.key);
         state(&camera, State::Live).await;
         drop(frames);
@@ -77,11 +77,11 @@ async fn encoders_run_only_while_somebody_watches() {
 #[tokio::test(flavor = "multi_thread")]
 async fn media_time_goes_on_when_the_encoders_were_stopped() {
     let camera = Camera::start(silent()).unwrap();
-    let mut chunks = camera.subscribe_chunks();
+    let mut chunks = camera.subscribe_chunks(Stream::Main);
     let before = chunk(&mut chunks).await;
     drop(chunks);
     state(&camera, State::Idle).await;
-    let mut chunks = camera.subscribe_chunks();
+    let mut chunks = camera.subscribe_chunks(Stream::Main);
     let after = chunk(&mut chunks).await;
     assert!(after.key && after.pts > before.pts);
     assert!(!std::sync::Arc::ptr_eq(&before.init, &after.init));
@@ -97,8 +97,8 @@ async fn a_subscriber_who_does_not_read_disturbs_nobody_and_goes_on_with_a_key_f
     config.video.key_frame_interval_ms = 250;
     config.video.framerate = 60;
     let camera = Camera::start(config).unwrap();
-    let mut lazy = camera.subscribe_frames();
-    let mut busy = camera.subscribe_frames();
+    let mut lazy = camera.subscribe_frames(Stream::Main);
+    let mut busy = camera.subscribe_frames(Stream::Main);
     let mut last = video(&mut busy).await.pts;
     // Its queue holds a bit more than two seconds.
     for _ in 0..360 {
@@ -116,8 +116,8 @@ async fn a_subscriber_who_does_not_read_disturbs_nobody_and_goes_on_with_a_key_f
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_ends_every_subscription() {
     let camera = Camera::start(small()).unwrap();
-    let mut frames = camera.subscribe_frames();
-    let mut chunks = camera.subscribe_chunks();
+    let mut frames = camera.subscribe_frames(Stream::Main);
+    let mut chunks = camera.subscribe_chunks(Stream::Main);
     video(&mut frames).await;
     let status = camera.status();
     let begun = Instant::now();
@@ -131,13 +131,13 @@ async fn stopping_ends_every_subscription() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_sound_only_pictures_come() {
     let camera = Camera::start(silent()).unwrap();
-    let mut frames = camera.subscribe_frames();
+    let mut frames = camera.subscribe_frames(Stream::Main);
     for _ in 0..30 {
         let frame = soon("a frame", frames.recv()).await.unwrap();
         assert!(matches!(frame, Frame::Video(_)));
     }
     let status = state(&camera, State::Live).await;
     assert!(!status.stream.unwrap().audio);
-    assert_eq!(chunk(&mut camera.subscribe_chunks()).await.init.audio_codec, None);
+    assert_eq!(chunk(&mut camera.subscribe_chunks(Stream::Main)).await.init.audio_codec, None);
     camera.stop();
 }

@@ -121,7 +121,7 @@ impl Control {
             Ok(Request::Time { id }) => {
                 self.send(&Event::Time { id, camera_ms: unix_ms(SystemTime::now()) }).await?;
             }
-            Ok(Request::KeyFrame {}) => self.camera.request_key_frame(),
+            Ok(Request::KeyFrame {}) => self.camera.request_key_frame(peercam_media::Stream::Main),
             Ok(Request::Bye {}) => return Ok(true),
             Err(error) => self.send(&Event::Error { error }).await?,
         }
@@ -216,6 +216,7 @@ mod tests {
             width,
             height: 720,
             video_codec: "avc1.42c01f".to_owned(),
+            bitrate_kbps: 2000,
             audio: true,
         });
         let message = (state == State::Failed).then(|| "unplugged".to_owned());

@@ -57,10 +57,14 @@ impl Warm {
     /// when the connection is there, with a short group of pictures behind it.
     pub fn begin(host: &Host, transport: Transport) -> Self {
         let warm = match transport {
-            Transport::Rtp => Self::Frames { _subscription: host.camera.subscribe_frames() },
-            Transport::Fmp4 => Self::Chunks { _subscription: host.camera.subscribe_chunks() },
+            Transport::Rtp => Self::Frames {
+                _subscription: host.camera.subscribe_frames(peercam_media::Stream::Main),
+            },
+            Transport::Fmp4 => Self::Chunks {
+                _subscription: host.camera.subscribe_chunks(peercam_media::Stream::Main),
+            },
         };
-        host.camera.request_key_frame();
+        host.camera.request_key_frame(peercam_media::Stream::Main);
         warm
     }
 }
@@ -128,7 +132,7 @@ impl Parts {
         let Some(sender) = self.rtp.take() else { return };
         self.media_started = true;
         let camera = self.host.camera.clone();
-        let frames = camera.subscribe_frames();
+        let frames = camera.subscribe_frames(peercam_media::Stream::Main);
         self.warm = None;
         let (packetizer, clock) = (self.host.packetizer.clone(), self.clock.0.clone());
         let task = async move {
@@ -142,7 +146,7 @@ impl Parts {
 
     fn start_fmp4(&mut self, channel: Arc<dyn DataChannel>) {
         self.media_started = true;
-        let chunks = self.host.camera.subscribe_chunks();
+        let chunks = self.host.camera.subscribe_chunks(peercam_media::Stream::Main);
         self.warm = None;
         let (limits, clock) = (Limits::new(self.host.bitrate_kbps), self.clock.0.clone());
         let task = async move {

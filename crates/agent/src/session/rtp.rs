@@ -96,7 +96,7 @@ impl Sender {
                 },
                 event = feedback.poll() => match event {
                     // Only key-frame requests come this far, see `interceptors`.
-                    Some(TrackLocalEvent::OnRtcpPacket(_)) => camera.request_key_frame(),
+                    Some(TrackLocalEvent::OnRtcpPacket(_)) => camera.request_key_frame(peercam_media::Stream::Main),
                     Some(_) => {}
                     None => return Ok(()),
                 },

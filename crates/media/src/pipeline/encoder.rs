@@ -4,7 +4,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::{
-    config::VideoSettings,
+    config::EncodeSettings,
     error::Error,
     pipeline::elements::{self, exists, package},
 };
@@ -59,16 +59,16 @@ fn probe(element: &str) -> Result<(), String> {
     ready.map(drop).map_err(|_| format!("{element}: its device can't be opened"))
 }
 
-/// A new encoder and the caps to ask of it.
+/// A new encoder, which begins at `kbps`, and the caps to ask of it.
 pub(crate) fn make(
     element: &str,
-    video: &VideoSettings,
+    video: &EncodeSettings,
+    kbps: u32,
 ) -> Result<(gst::Element, gst::Caps), String> {
     let encoder = elements::make(element)?;
     let caps = gst::Caps::builder("video/x-h264")
         .field("stream-format", "byte-stream")
         .field("alignment", "au");
-    let bits = video.bitrate_kbps * 1000;
     let caps = match element {
         "x264enc" => {
             // zerolatency: no look-ahead, no B-frames, threads within a frame instead of across.
@@ -76,7 +76,7 @@ pub(crate) fn make(
             encoder.set_property_from_str("speed-preset", "ultrafast");
             encoder.set_property("bframes", 0u32);
             encoder.set_property("b-adapt", false);
-            encoder.set_property("bitrate", video.bitrate_kbps);
+            encoder.set_property("bitrate", kbps);
             // A key frame may take what half a second is worth, so that it is not spread thin.
             encoder.set_property("vbv-buf-capacity", 500u32);
             encoder.set_property("key-int-max", video.key_frame_interval);
@@ -87,14 +87,15 @@ pub(crate) fn make(
             encoder.set_property_from_str("complexity", "low");
             encoder.set_property_from_str("rate-control", "bitrate");
             encoder.set_property_from_str("usage-type", "camera");
-            encoder.set_property("bitrate", bits);
+            encoder.set_property("bitrate", kbps * 1000);
             encoder.set_property("gop-size", video.key_frame_interval);
             encoder.set_property("scene-change-detection", false);
-            caps.field("profile", "constrained-baseline").build()
+            // Left to choose a level, it changes to another one with the first change of bit rate.
+            caps.field("profile", "constrained-baseline").field("level", level(video)).build()
         }
         _ => {
             let controls = gst::Structure::builder("controls")
-                .field("video_bitrate", bits as i32)
+                .field("video_bitrate", bits(kbps))
                 .field("video_gop_size", video.key_frame_interval as i32)
                 .field("h264_i_frame_period", video.key_frame_interval as i32)
                 .field("video_b_frames", 0i32)
@@ -109,8 +110,28 @@ pub(crate) fn make(
     Ok((encoder, caps))
 }
 
+/// Changes the bit rate of an encoder that runs. Each of them takes it from the next picture on.
+pub(crate) fn set_bitrate(encoder: &gst::Element, element: &str, kbps: u32) {
+    match element {
+        "x264enc" => encoder.set_property("bitrate", kbps),
+        "openh264enc" => encoder.set_property("bitrate", kbps * 1000),
+        _ => {
+            // While the device is open, the element passes them on at once. Only the one that
+            // changes: drivers refuse others (the length of a group) while they stream.
+            let controls =
+                gst::Structure::builder("controls").field("video_bitrate", bits(kbps)).build();
+            encoder.set_property("extra-controls", controls);
+        }
+    }
+}
+
+/// As a V4L2 control has it: in bit/s, signed.
+fn bits(kbps: u32) -> i32 {
+    i32::try_from(kbps * 1000).unwrap_or(i32::MAX)
+}
+
 /// The lowest level (ITU-T H.264 table A-1) that holds this picture size, rate and bit rate.
-fn level(video: &VideoSettings) -> &'static str {
+fn level(video: &EncodeSettings) -> &'static str {
     // (level, macroblocks in a second, macroblocks in a frame, kbit/s)
     const LEVELS: [(&str, u32, u32, u32); 10] = [
         ("2", 11_880, 396, 2_000),
@@ -130,7 +151,7 @@ fn level(video: &VideoSettings) -> &'static str {
         .find(|(_, per_second, per_frame, kbps)| {
             frame * video.framerate <= *per_second
                 && frame <= *per_frame
-                && video.bitrate_kbps <= *kbps
+                && *video.bitrate_kbps.end() <= *kbps
         })
         .map_or("5.2", |(level, ..)| level)
 }
@@ -142,10 +163,10 @@ mod tests {
 
     #[test]
     fn the_level_holds_the_picture() {
-        let mut video = Config::default().validate().unwrap().video;
+        let mut video = Config::default().validate().unwrap().video.main;
         let mut of = |width, height, framerate, kbps| {
             (video.width, video.height) = (width, height);
-            (video.framerate, video.bitrate_kbps) = (framerate, kbps);
+            (video.framerate, video.bitrate_kbps) = (framerate, kbps..=kbps);
             level(&video)
         };
         assert_eq!(of(320, 240, 30, 500), "2");

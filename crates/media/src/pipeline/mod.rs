@@ -54,6 +54,8 @@ use crate::{
 struct Orders {
     stop: bool,
     key_frame: bool,
+    /// In kbit/s.
+    bitrate: Option<u32>,
     /// A file has come to its end.
     rewind: bool,
     fault: Option<String>,
@@ -80,6 +82,7 @@ impl Run {
     pub(crate) fn start(
         settings: Arc<Settings>,
         encoder: String,
+        kbps: u32,
         outlet: Outlet,
         failed: impl Fn(String) + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -91,7 +94,7 @@ impl Run {
                 let _alive = alive;
                 // The bindings panic when an element lacks a property: another version of GStreamer.
                 let result = catch_unwind(AssertUnwindSafe(|| {
-                    run(&settings, &encoder, outlet, &for_thread)
+                    run(&settings, &encoder, kbps, outlet, &for_thread)
                 }));
                 match result {
                     Ok(Ok(())) => {}
@@ -105,6 +108,11 @@ impl Run {
     /// Asks the encoder for a key frame.
     pub(crate) fn request_key_frame(&self) {
         self.orders.tell(|orders| orders.key_frame = true);
+    }
+
+    /// Changes the bit rate of the picture, in kbit/s.
+    pub(crate) fn set_bitrate(&self, kbps: u32) {
+        self.orders.tell(|orders| orders.bitrate = Some(kbps));
     }
 
     /// Stops the pipeline and waits for its thread. A thread that hangs in a driver is given
@@ -189,11 +197,12 @@ impl Drop for Pipeline {
 fn run(
     settings: &Settings,
     encoder: &str,
+    kbps: u32,
     outlet: Outlet,
     orders: &Arc<Signal<Orders>>,
 ) -> Result<(), String> {
     let clock = outlet.clock.clone();
-    let pipeline = build(settings, encoder, outlet, orders)?;
+    let pipeline = build(settings, encoder, kbps, outlet, orders)?;
     clock.drive(&pipeline.pipeline);
     watch_bus(&pipeline.pipeline, settings, encoder, orders);
     let started = pipeline.pipeline.set_state(gst::State::Playing);
@@ -212,6 +221,9 @@ fn run(
         }
         if told.rewind {
             pipeline.files.iter().try_for_each(FilePlayer::rewind)?;
+        }
+        if let Some(kbps) = told.bitrate {
+            encoder::set_bitrate(&pipeline.encoder, encoder, kbps);
         }
         if told.key_frame {
             let event =
@@ -245,7 +257,7 @@ fn watch_bus(
                 // What an encoder refuses, the source reports.
                 let refused = error.debug().is_some_and(|debug| debug.contains("not-negotiated"));
                 let fault = if refused {
-                    let video = &settings.video;
+                    let video = &settings.video.main;
                     format!(
                         "{factory} and {encoder} can't agree on {}x{} at {} pictures a second: \
                          choose another video.width, video.height or video.framerate",
@@ -269,6 +281,7 @@ fn watch_bus(
 fn build(
     settings: &Settings,
     encoder: &str,
+    kbps: u32,
     outlet: Outlet,
     orders: &Arc<Signal<Orders>>,
 ) -> Result<Pipeline, String> {
@@ -284,11 +297,11 @@ fn build(
     // When the encoder is too slow, pictures are lost here, before they are encoded, instead of
     // coming later and later. A file may come in bursts, and nobody sees that it is late.
     let raw = queue(match settings.video.input {
-        VideoInput::File(_) => settings.video.framerate.div_ceil(2),
+        VideoInput::File(_) => settings.video.main.framerate.div_ceil(2),
         VideoInput::Test | VideoInput::V4l2(_) => 2,
     })?;
     raw.set_property_from_str("leaky", "downstream");
-    let (encoder, caps) = encoder::make(encoder, &settings.video)?;
+    let (encoder, caps) = encoder::make(encoder, &settings.video.main, kbps)?;
     let encoded = filter(&caps)?;
     let split = make("tee")?;
     add_chain(&pipeline, &[&raw, &encoder, &encoded, &split])?;
@@ -306,7 +319,7 @@ fn build(
     // is later than chunk-duration: anything well below a frame gives one picture a chunk, as soon
     // as possible. A fragment never ends: at each end the muxer holds sound back until the next
     // key frame. For a player the difference is a number in a box it doesn't look at.
-    let frame = gst::ClockTime::SECOND / u64::from(settings.video.framerate);
+    let frame = gst::ClockTime::SECOND / u64::from(settings.video.main.framerate);
     mux.set_property("fragment-duration", FOR_EVER);
     mux.set_property("chunk-duration", frame / 8);
     // Key frames come when the encoder or a viewer wants one.
@@ -317,7 +330,7 @@ fn build(
     add_chain(&pipeline, &[&mux, chunk_sink.upcast_ref()])?;
 
     // Two seconds and more: full only if the muxer hangs, which counts as a stall.
-    let before_mux = queue(4 * settings.video.framerate.max(15))?;
+    let before_mux = queue(4 * settings.video.main.framerate.max(15))?;
     let samples = h264_branch("avc", "au")?;
     add_chain(&pipeline, &[&before_mux, &samples[0], &samples[1]])?;
     link_chain(&[&split, &before_mux])?;

@@ -12,7 +12,7 @@ use gstreamer_video::prelude::*;
 
 use crate::{
     clock,
-    config::{AudioInput, Settings, VideoInput, VideoSettings},
+    config::{AudioInput, EncodeSettings, Settings, VideoInput, VideoSettings},
     pipeline::{
         Orders, add_probe,
         elements::{add_chain, filter, make, queue},
@@ -50,7 +50,7 @@ impl<'a> Heads<'a> {
                 source.set_property("foreground-color", 0xff6f_d8b8u32);
                 source.set_property("background-color", 0xff20_3040u32);
                 source.set_property_from_str("motion", "sweep");
-                let raw = filter(&raw_video(video, wanted_rate(video)))?;
+                let raw = filter(&raw_video(&video.main, wanted_rate(&video.main)))?;
                 add_chain(self.pipeline, &[&source, &raw])?;
                 Ok(raw)
             }
@@ -60,7 +60,7 @@ impl<'a> Heads<'a> {
                 // Timestamps begin late on the camera's clock; nothing is to be made up before.
                 rate.set_property("skip-to-first", true);
                 let scale = make("videoconvertscale")?;
-                let raw = filter(&raw_video(video, wanted_rate(video)))?;
+                let raw = filter(&raw_video(&video.main, wanted_rate(&video.main)))?;
                 // So much is decoded ahead that the start from the beginning is not seen.
                 let ahead = queue(12)?;
                 let pace = make("clocksync")?;
@@ -135,7 +135,7 @@ impl<'a> Heads<'a> {
     fn v4l2(&self, video: &VideoSettings, device: &Path) -> Result<gst::Element, String> {
         let source = make("v4l2src")?;
         source.set_property("device", device.to_string_lossy().as_ref());
-        let mode = v4l2::open(&source, device, video)?;
+        let mode = v4l2::open(&source, device, &video.main)?;
         tracing::info!(device = %device.display(), mode = %mode, "capture mode");
         let captured = filter(&mode.caps)?;
         let scale = make("videoconvertscale")?;
@@ -144,15 +144,15 @@ impl<'a> Heads<'a> {
             chain.push(make("jpegdec")?);
         }
         // A device that is slower than asked for is taken as it is: made-up pictures help nobody.
-        let rate = if mode.is_faster_than(video.framerate) {
+        let rate = if mode.is_faster_than(video.main.framerate) {
             let drop = make("videorate")?;
             drop.set_property("drop-only", true);
             chain.push(drop);
-            wanted_rate(video)
+            wanted_rate(&video.main)
         } else {
             mode.framerate
         };
-        let raw = filter(&raw_video(video, rate))?;
+        let raw = filter(&raw_video(&video.main, rate))?;
         chain.push(scale);
         chain.push(raw.clone());
         add_chain(self.pipeline, &chain.iter().collect::<Vec<_>>())?;
@@ -160,13 +160,13 @@ impl<'a> Heads<'a> {
     }
 }
 
-fn wanted_rate(video: &VideoSettings) -> gst::Fraction {
+fn wanted_rate(video: &EncodeSettings) -> gst::Fraction {
     gst::Fraction::new(video.framerate as i32, 1)
 }
 
 /// What goes to the clock and to the encoder: planar luma first, in one of the two formats of which
 /// every encoder takes at least one.
-fn raw_video(video: &VideoSettings, framerate: gst::Fraction) -> gst::Caps {
+fn raw_video(video: &EncodeSettings, framerate: gst::Fraction) -> gst::Caps {
     gst::Caps::builder("video/x-raw")
         .field("format", gst::List::new(["I420", "NV12"]))
         .field("width", video.width as i32)

@@ -6,7 +6,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::{
-    config::VideoSettings,
+    config::EncodeSettings,
     pipeline::elements::{exists, static_pad},
 };
 
@@ -44,7 +44,7 @@ impl fmt::Display for Mode {
 pub(super) fn open(
     source: &gst::Element,
     device: &Path,
-    video: &VideoSettings,
+    video: &EncodeSettings,
 ) -> Result<Mode, String> {
     if !device.exists() {
         return Err(format!(
@@ -86,7 +86,7 @@ pub(super) fn found() -> String {
 /// Out of what a device offers: first the frame rate, then the size, then raw before compressed.
 fn choose(
     offered: &gst::CapsRef,
-    video: &VideoSettings,
+    video: &EncodeSettings,
     can_decode_jpeg: bool,
 ) -> Result<Mode, String> {
     let wanted = (video.width as i32, video.height as i32, video.framerate as i32);
@@ -156,7 +156,7 @@ mod tests {
 
     fn choice(offered: &str, width: u32, height: u32, framerate: u32) -> Result<String, String> {
         gst::init().unwrap();
-        let mut video = Config::default().validate().unwrap().video;
+        let mut video = Config::default().validate().unwrap().video.main;
         (video.width, video.height, video.framerate) = (width, height, framerate);
         choose(&gst::Caps::from_str(offered).unwrap(), &video, true).map(|mode| {
             let mode = mode.caps.structure(0).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_mode_in_memory_is_chosen_though_dma_buffers_are_listed_first() {
         gst::init().unwrap();
-        let video = Config::default().validate().unwrap().video;
+        let video = Config::default().validate().unwrap().video.main;
         let offered = "video/x-raw(memory:DMABuf), format=DMA_DRM, drm-format=YUYV, width=640, \
             height=360, framerate=15/1; video/x-raw, format=YUY2, width=640, height=360, \
             framerate=15/1";
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn without_a_jpeg_decoder_raw_pictures_are_taken_or_the_package_is_named() {
         gst::init().unwrap();
-        let video = Config::default().validate().unwrap().video;
+        let video = Config::default().validate().unwrap().video.main;
         let webcam = gst::Caps::from_str(WEBCAM).unwrap();
         assert!(!choose(&webcam, &video, false).unwrap().jpeg);
         let jpeg = gst::Caps::from_str("image/jpeg, width=64, height=48, framerate=30/1").unwrap();

@@ -3,8 +3,15 @@
 
 pub mod decode;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use gstreamer as gst;
+use gstreamer::prelude::*;
 use peercam_media::{
     AccessUnit, AudioSource, Camera, Chunk, Config, Frame, State, Status, Subscription,
 };
@@ -63,4 +70,30 @@ pub async fn status(camera: &Camera, wanted: impl FnMut(&Status) -> bool) -> Sta
 
 pub async fn state(camera: &Camera, state: State) -> Status {
     status(camera, |status| status.state == state).await
+}
+
+/// Four seconds of a picture that moves everywhere and fills any bit rate.
+pub fn busy_clip(folder: &Path) -> PathBuf {
+    gst::init().unwrap();
+    let path = folder.join("busy.mkv");
+    let pipeline = gst::parse::launch(&format!(
+        "videotestsrc num-buffers=120 pattern=zone-plate kx2=20 ky2=20 kt=2 \
+         ! video/x-raw,width=320,height=180,framerate=30/1 ! jpegenc ! matroskamux \
+         ! filesink location={}",
+        path.display()
+    ))
+    .unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let eos = pipeline.bus().unwrap().timed_pop_filtered(None, &[gst::MessageType::Eos]);
+    assert!(eos.is_some());
+    pipeline.set_state(gst::State::Null).unwrap();
+    path
+}
+
+/// The NAL units behind their start codes.
+pub fn nal_units(data: &[u8]) -> Vec<&[u8]> {
+    let starts: Vec<usize> =
+        (0..data.len().saturating_sub(3)).filter(|at| data[*at..*at + 3] == [0, 0, 1]).collect();
+    let ends = starts.iter().skip(1).copied().chain([data.len()]);
+    starts.iter().zip(ends).map(|(start, end)| &data[start + 3..end]).collect()
 }
