@@ -19,7 +19,8 @@
  * Contents, in the order in which one uses the other:
  *
  *     Texts         what a person reads
- *     Arithmetic    Backoff, ClockSync, LatencyMeter, FrameMeter, LiveEdge: no browser, no clock of their own
+ *     Arithmetic    Backoff, ClockSync, LatencyMeter, FrameMeter, Lifeline, LiveEdge: no browser, no
+ *                   clock of their own
  *     Signalling    the WebSocket to the rendezvous server, for as long as somebody watches
  *     RtpPlayback   \ what differs between the two transports:
  *     Fmp4Playback  / what the offer asks for, and how bytes become a picture
@@ -83,10 +84,12 @@ const PATIENCE = {
   connection: 15000,
   /** No new frame: the person is told. */
   stalled: 2000,
-  /** No new frame after the camera left the server and came back: it was restarted. */
-  stalledAfterRestart: 1000,
-  /** No new frame, and no answer on the control channel either: the connection is dead. */
+  /** Neither a frame nor anything else, on a session that can't be taken up again: it is dead. */
   dead: 4000,
+  /** A lost way to the camera is searched for in a hurry: afterwards the camera has given it up too. */
+  hurry: 30000,
+  /** No new frame although the way to the camera was found again. */
+  restored: 1500,
   /** No new frame although the camera answers and says that its source is live. */
   hopeless: 10000,
   /** Between two looks at the clock, also in a hidden tab: more, and the machine slept. */
@@ -118,6 +121,7 @@ const TEXTS = {
     reconnecting: 'Reconnecting…',
     serverDetail: 'The server does not answer. Trying again.',
     answerDetail: 'The camera does not answer. Trying again.',
+    pathDetail: 'The way to the camera was lost. Looking for another one.',
     networkDetail: 'The camera is there, but no connection to it comes about. Trying again.',
     ended: 'Stopped',
     full: 'The camera is full',
@@ -367,6 +371,132 @@ export function rtpElapsed(from, to) {
 }
 
 /**
+ * Whether the way to the camera still carries anything, and what to do where it doesn't: offer an
+ * ICE restart of the same session (RFC 8445 §9), on another socket if there is no answer to it,
+ * and give the session up if that doesn't help. A restart takes nothing away from a way that
+ * works, so a false alarm is cheap; but a way that fails again and again is left more and more time.
+ */
+export class Lifeline {
+  /** Silence that means that the way is lost, in ms. Sound, reports and our own questions are never so far apart. */
+  static #SILENCE = 1000;
+  /** How long an offer may go without an answer, one after the other, in ms. */
+  static #ANSWER = [600, 2000, 5000];
+  /** From the answer until something arrives. */
+  static #CHECKS = 3000;
+  /** Without trouble for so long it counts as a good way again. */
+  static #STABLE = 10000;
+
+  #received = 0;
+  /** @type {number|null} */
+  #lookedAt = null;
+  /** Time without a sign, of which only what we were awake in counts. */
+  #silence = 0;
+  #asked = false;
+  /** The restart under way; `failed`: how much has gone wrong with it, of 3. @type {{offered: number|null, answered: number|null, failed: number}|null} */
+  #restart = null;
+  #backoff = new Backoff(1000, 8000);
+  #notBefore = -Infinity;
+  heardAt = -Infinity;
+  /** Since when there is trouble. @type {number|null} */
+  downSince = null;
+  /** When the last restart helped. */
+  restoredAt = -Infinity;
+  restarts = 0;
+
+  /** Something came over it. @param {number} now */
+  heard(now) {
+    this.heardAt = now;
+    this.#silence = 0;
+    if (this.#restart?.answered == null) return;
+    this.#restart = null;
+    this.#asked = false;
+    this.restarts += 1;
+    this.restoredAt = now;
+    this.#notBefore = now + this.#backoff.next();
+  }
+
+  /**
+   * A look at how much has come, in a unit that grows.
+   * @param {number} now
+   * @param {number} received
+   */
+  look(now, received) {
+    if (received > this.#received) this.heard(now);
+    else if (this.#lookedAt !== null) this.#silence += Math.min(500, now - this.#lookedAt);
+    this.#received = received;
+    this.#lookedAt = now;
+  }
+
+  /** The camera wants a restart, or our own network is another one. */
+  ask() {
+    this.#asked = true;
+    this.#notBefore = -Infinity;
+    // What was answered before is about the old addresses.
+    if (this.#restart?.answered != null) this.#restart = null;
+  }
+
+  /** The server lost our offer. */
+  unsent() {
+    if (this.#restart) this.#restart.offered = this.#restart.answered = null;
+  }
+
+  /** @param {number} now */
+  answered(now) {
+    if (this.#restart) this.#restart.answered = now;
+  }
+
+  /**
+   * What to do: send an offer, ask on another socket, or end the session.
+   * @param {number} now
+   * @param {boolean} lost what ICE says
+   * @param {boolean|null} online whether the camera is at the server; null: the server is away
+   * @returns {'offer'|'renew'|'give-up'|null}
+   */
+  decide(now, lost, online) {
+    const needed = this.#asked || lost || this.#silence >= Lifeline.#SILENCE;
+    if (!needed && this.#restart?.offered == null) {
+      this.#restart = this.downSince = null;
+      if (now - this.restoredAt > Lifeline.#STABLE) this.#backoff.reset();
+      return null;
+    }
+    this.downSince ??= now;
+    if (this.#restart === null) {
+      if (now < this.#notBefore) return null;
+      this.#restart = { offered: null, answered: null, failed: 0 };
+    }
+    const restart = this.#restart;
+    // Nobody there to be asked: that is not the way's fault.
+    if (online === false) this.#restart = { offered: null, answered: null, failed: 0 };
+    if (!online) return null;
+    if (restart.offered === null) {
+      if (restart.failed >= 3) {
+        if (lost || this.#silence >= Lifeline.#SILENCE) return 'give-up';
+        // Nobody answers, but what there is carries.
+        this.#restart = null;
+        this.#asked = false;
+        this.#notBefore = now + this.#backoff.next();
+        return null;
+      }
+      restart.offered = now;
+      restart.answered = null;
+      return 'offer';
+    }
+    if (restart.answered !== null) {
+      if (now - restart.answered > Lifeline.#CHECKS) {
+        restart.offered = null;
+        restart.failed += 1.5;
+      }
+    } else if (now - restart.offered > Lifeline.#ANSWER[Math.floor(restart.failed)]) {
+      // A socket has one offer that waits for its answer: then the answer can't be another's.
+      restart.offered = null;
+      restart.failed += 1;
+      return 'renew';
+    }
+    return null;
+  }
+}
+
+/**
  * Keeps a Media Source playing close behind what has arrived: a little faster or slower where that
  * is enough, a jump where it is not. Each time the buffer runs dry it learns to stay further behind.
  */
@@ -453,6 +583,8 @@ class Signalling {
   #backoff = new Backoff(250, 8000, { immediate: true });
   #timer = 0;
   #closing = new AbortController();
+  #openedAt = 0;
+  #pressed = 0;
   /** The server has spoken. */
   ready = false;
 
@@ -464,9 +596,7 @@ class Signalling {
     this.url = url;
     this.events = events;
     this.#open();
-    // Back in the network: no need to sit out the wait.
-    addEventListener('online', () => this.#hurry(), { signal: this.#closing.signal });
-    document.addEventListener('visibilitychange', () => document.hidden || this.#hurry(), {
+    document.addEventListener('visibilitychange', () => document.hidden || this.#socket || this.#open(), {
       signal: this.#closing.signal,
     });
   }
@@ -486,18 +616,26 @@ class Signalling {
     this.#socket = null;
   }
 
-  /** The socket seems dead, whatever it says: another one. */
+  /** The socket seems dead, whatever it says: another one at once. */
   renew() {
     this.#socket?.close();
-    this.#lost();
+    this.#lost(0);
   }
 
-  #hurry() {
-    if (this.#socket === null) this.#open();
+  /**
+   * Somebody waits for the server: the next try is soon, and one that hangs is not waited for.
+   * @param {number} now
+   */
+  press(now) {
+    if (this.ready || now - this.#openedAt < (this.#socket ? 1000 * 2 ** this.#pressed : 1000)) return;
+    if (this.#socket) this.#pressed = Math.min(3, this.#pressed + 1);
+    this.#socket?.close();
+    this.#open();
   }
 
   #open() {
     clearTimeout(this.#timer);
+    this.#openedAt = performance.now();
     const socket = new WebSocket(this.url, SUBPROTOCOL);
     this.#socket = socket;
     // A handler of a socket that is no longer ours does nothing.
@@ -522,17 +660,19 @@ class Signalling {
       return;
     }
     this.ready = true;
+    this.#pressed = 0;
     // A server that speaks and falls is not to be hammered.
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#backoff.reset(), PATIENCE.stable);
     this.events.welcome(message);
   }
 
-  #lost() {
+  /** @param {number} [wait] ms */
+  #lost(wait = this.#backoff.next()) {
     this.ready = false;
     this.#socket = null;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#open(), this.#backoff.next());
+    this.#timer = setTimeout(() => this.#open(), wait);
     this.events.lost();
   }
 }
@@ -860,8 +1000,13 @@ class Session {
   #control;
   #connection;
   #playback;
-  /** @type {Promise<RTCSessionDescriptionInit>} */
+  /** Made in advance. @type {Promise<RTCSessionDescriptionInit>|null} */
   #offer;
+  /** Offers so far, and which of our candidates go with the last one (RFC 8838 §14). */
+  #offers = 0;
+  #fragment = '';
+  /** By which the camera knows this session again. @type {string|null} */
+  #resume = null;
   /** Candidates of ours that wait for the join, of the camera's that wait for its answer. */
   #ours = /** @type {RTCIceCandidateInit[]} */ ([]);
   #theirs = /** @type {RTCIceCandidateInit[]} */ ([]);
@@ -872,17 +1017,16 @@ class Session {
   joinedAt = null;
   /** The server has the join. */
   sent = false;
-  /** The camera's answer is set. */
+  /** The camera has answered the last offer. */
   answered = false;
   /** @type {number|null} */
   connectedAt = null;
   /** @type {number|null} */
   firstFrameAt = null;
-  /** When a new frame last came, and when anything at all was last heard of the camera. */
+  /** When a new frame last came. */
   framesAt = 0;
-  heardAt = 0;
-  /** When the camera left the server and came back while this session played. @type {number|null} */
-  cameraReturnedAt = null;
+  lifeline = new Lifeline();
+  #lookedAt = 0;
   /** @type {{live: boolean, message: string}} */
   source = { live: true, message: '' };
   /** @type {StreamInfo|null} */
@@ -927,24 +1071,41 @@ class Session {
     this.#control.addEventListener('close', () => events.failed('reconnecting'), { signal });
   }
 
-  /** Sends the offer. @param {IceServer[]} iceServers */
+  /** The camera would know it again. */
+  get resumable() {
+    return this.#resume !== null && this.connectedAt !== null;
+  }
+
+  /** ICE has lost its way. */
+  get lost() {
+    return /disconnected|failed/.test(this.#connection.iceConnectionState);
+  }
+
+  /** Sends the offer: the first one, and later one that restarts ICE. @param {IceServer[]} iceServers */
   async join(iceServers) {
-    this.joinedAt = performance.now();
+    this.joinedAt ??= performance.now();
+    const number = ++this.#offers;
+    // Candidates of another offer, on both sides, are of no use to this one.
+    this.sent = this.answered = false;
+    this.#ours = [];
+    this.#theirs = [];
     try {
       this.#connection.setConfiguration({ bundlePolicy: 'max-bundle', iceServers });
     } catch (error) {
       console.warn('peercam: the server’s ICE servers are not usable:', error);
     }
     try {
-      const offer = await this.#offer;
-      if (this.#closing.signal.aborted) return;
+      const offer = await (this.#offer ?? this.#connection.createOffer({ iceRestart: true }));
+      this.#offer = null;
+      if (this.#closing.signal.aborted || number !== this.#offers) return;
+      this.#fragment = /^a=ice-ufrag:(\S+)/m.exec(offer.sdp ?? '')?.[1] ?? '';
       if (!this.#playback.offers(offer.sdp ?? '')) {
         this.events.failed('badOffer');
         return;
       }
       const set = this.#connection.setLocalDescription(offer);
-      this.events.send({ type: 'join', transport: this.transport, offer: offer.sdp });
-      this.sent = true;
+      const resume = this.#resume ?? undefined;
+      this.sent = this.events.send({ type: 'join', transport: this.transport, offer: offer.sdp, resume });
       await set;
       for (const candidate of this.#ours.splice(0)) this.#trickle(candidate);
     } catch (error) {
@@ -963,21 +1124,22 @@ class Session {
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       console.warn('peercam: the camera’s answer is not usable:', error);
-      this.events.failed('badOffer');
+      this.events.failed(this.connectedAt === null ? 'badOffer' : 'reconnecting');
       return;
     }
+    this.lifeline.answered(performance.now());
     for (const candidate of this.#theirs.splice(0)) this.candidate(candidate);
   }
 
   /** @param {RTCIceCandidateInit} candidate the camera's */
   candidate(candidate) {
     if (this.#closing.signal.aborted || !candidate) return;
-    if (this.#connection.remoteDescription === null) {
+    if (!this.answered || this.#connection.signalingState !== 'stable') {
       if (this.#theirs.length < 100) this.#theirs.push(candidate);
       return;
     }
     this.#connection.addIceCandidate(candidate.candidate ? candidate : undefined).catch((error) => {
-      // One that this browser can't use (mDNS, an odd protocol) does no harm.
+      // One of before a restart, or one that this browser can't use (mDNS, an odd protocol) does no harm.
       console.debug('peercam: a candidate is not usable:', error);
     });
   }
@@ -991,9 +1153,16 @@ class Session {
     setTimeout(() => this.#connection.close(), this.#control.readyState === 'open' ? 200 : 0);
   }
 
-  /** Several times a second: live edge, and what a lost picture asks for. @param {number} now */
+  /** Several times a second: live edge, counters, and what a lost picture asks for. @param {number} now */
   tick(now) {
     this.#playback.tick(now);
+    // Silence is looked into, and asked about.
+    const quiet = this.connectedAt !== null && now - this.lifeline.heardAt > 300;
+    if (now - this.#lookedAt >= (quiet ? 200 : 500)) {
+      this.#lookedAt = now;
+      this.refresh();
+      if (quiet) this.ping();
+    }
     const lost = this.firstFrameAt !== null && now - this.framesAt > PATIENCE.stalled;
     if (this.transport === 'fmp4' && lost && now - this.#askedKeyFrame > PATIENCE.stalled) {
       this.#askedKeyFrame = now;
@@ -1008,6 +1177,7 @@ class Session {
 
   /** Reads the counters anew. */
   async refresh() {
+    if (this.connectedAt === null) return;
     const report = await this.#connection.getStats().catch(() => null);
     if (report === null || this.#closing.signal.aborted) return;
     this.counters = this.#playback.counters(report);
@@ -1017,7 +1187,7 @@ class Session {
     // Nobody draws frames in a hidden tab: there it is enough that data comes.
     const unseen = document.hidden || this.video.paused;
     const fresh = frames > this.#seen.frames || (unseen && received > this.#seen.received);
-    if (received > this.#seen.received) this.heardAt = performance.now();
+    this.lifeline.look(performance.now(), bytesReceived(report) + connectivityChecks(report));
     this.#seen = { frames, received };
     if (fresh) this.#progress(performance.now());
   }
@@ -1025,6 +1195,7 @@ class Session {
   /** @param {number} now */
   #progress(now) {
     this.framesAt = now;
+    this.lifeline.heard(now);
     if (this.firstFrameAt !== null) return;
     this.firstFrameAt = now;
     this.events.firstFrame();
@@ -1046,6 +1217,7 @@ class Session {
   #trickle(candidate) {
     if (!candidate) return;
     const init = candidate instanceof RTCIceCandidate ? candidate.toJSON() : candidate;
+    if ((init.usernameFragment ?? this.#fragment) !== this.#fragment) return; // Of before a restart.
     if (!this.sent) this.#ours.push(init);
     else this.events.send({ type: 'candidate', candidate: init });
   }
@@ -1053,10 +1225,10 @@ class Session {
   #connectionChanged() {
     const state = this.#connection.connectionState;
     if (state === 'connected' && this.connectedAt === null) {
-      this.connectedAt = this.heardAt = performance.now();
+      this.connectedAt = performance.now();
       this.events.connected();
       this.refresh();
-    } else if (state === 'failed' || state === 'closed') {
+    } else if ((state === 'failed' && !(this.resumable && this.lost)) || state === 'closed') {
       this.events.failed(this.connectedAt === null ? 'networkDetail' : 'reconnecting');
     }
   }
@@ -1080,7 +1252,7 @@ class Session {
   /** @param {unknown} data */
   #controlMessage(data) {
     const now = performance.now();
-    this.heardAt = now;
+    this.lifeline.heard(now);
     /** @type {any} */
     let message;
     try {
@@ -1090,6 +1262,9 @@ class Session {
       return;
     }
     switch (message?.type) {
+      case 'session':
+        this.#resume = String(message.resume);
+        break;
       case 'stream':
         this.info = message;
         this.#playback.stream(message);
@@ -1125,20 +1300,37 @@ function entriesOf(report) {
   return entries;
 }
 
+/** @param {RTCStatsReport} report */
+function selectedPair(report) {
+  const entries = entriesOf(report);
+  const chosen = entries.find(({ type, selectedCandidatePairId }) => type === 'transport' && selectedCandidatePairId);
+  const pairs = entries.filter(({ type }) => type === 'candidate-pair');
+  return (
+    pairs.find(({ id }) => id === chosen?.selectedCandidatePairId) ??
+    // Firefox has no transport entry; it marks the pair.
+    pairs.find(({ selected, nominated, state }) => selected ?? (nominated && state === 'succeeded'))
+  );
+}
+
+/**
+ * What came over the pair in use that is neither media nor data: reports, and the checks by which
+ * each end shows that it is still there (RFC 7675). In any unit that grows.
+ * @param {RTCStatsReport} report
+ */
+function connectivityChecks(report) {
+  const { bytesReceived = 0, responsesReceived = 0, requestsReceived = 0 } = selectedPair(report) ?? {};
+  return bytesReceived + responsesReceived + requestsReceived;
+}
+
 /**
  * Which way media goes.
  * @param {RTCStatsReport} report
  * @returns {Path|null}
  */
 export function selectedPath(report) {
-  const entries = entriesOf(report);
-  const chosen = entries.find(({ type, selectedCandidatePairId }) => type === 'transport' && selectedCandidatePairId);
-  const pairs = entries.filter(({ type }) => type === 'candidate-pair');
-  const pair =
-    pairs.find(({ id }) => id === chosen?.selectedCandidatePairId) ??
-    // Firefox has no transport entry; it marks the pair.
-    pairs.find(({ selected, nominated, state }) => selected ?? (nominated && state === 'succeeded'));
+  const pair = selectedPair(report);
   if (!pair) return null;
+  const entries = entriesOf(report);
   const local = entries.find(({ id }) => id === pair.localCandidateId);
   const remote = entries.find(({ id }) => id === pair.remoteCandidateId);
   const types = [local?.candidateType, remote?.candidateType];
@@ -1203,12 +1395,11 @@ class Watch {
   /** When the person clicked, or else when the running session joined. */
   #since;
   #sessions = 0;
-  #restarts = 0;
   #played = false;
   /** @type {Situation} */
   situation = { state: 'looking', title: 'looking' };
   /** Totals of sessions that ended. */
-  #past = { frames: 0, audio: 0, bytes: 0 };
+  #past = { frames: 0, audio: 0, bytes: 0, restarts: 0 };
   #frames = new FrameMeter();
   /** @type {{connect_ms: number|null, first_frame_ms: number|null}} */
   #times = { connect_ms: null, first_frame_ms: null };
@@ -1245,8 +1436,14 @@ class Watch {
       this.#closing.signal.addEventListener('abort', () => clearInterval(timer));
     };
     every(100, () => this.#tick());
-    every(500, () => this.#refresh());
+    every(500, () => this.#readFigures());
     every(1000, () => this.#session?.ping());
+    const { signal } = this.#closing;
+    addEventListener('online', () => this.#networkChanged(), { signal });
+    // Not all browsers say what the network is made of; those that do say so at each new estimate of its speed too.
+    const network = /** @type {any} */ (navigator).connection;
+    let kind = network?.type;
+    network?.addEventListener?.('change', () => kind !== (kind = network.type) && this.#networkChanged(), { signal });
   }
 
   /** The viewer goes. */
@@ -1260,12 +1457,13 @@ class Watch {
     const { video } = this;
     const now = performance.now();
     const counters = this.#session?.counters ?? { frames: 0, audio: 0 };
+    const info = this.#session?.info ?? this.#info;
     return {
       transport: this.transport,
-      width: video.videoWidth || this.#info?.width || null,
-      height: video.videoHeight || this.#info?.height || null,
-      video_codec: this.#info?.video_codec ?? null,
-      audio_codec: this.#info?.audio_codec ?? null,
+      width: video.videoWidth || info?.width || null,
+      height: video.videoHeight || info?.height || null,
+      video_codec: info?.video_codec ?? null,
+      audio_codec: info?.audio_codec ?? null,
       frames_decoded: this.#past.frames + counters.frames,
       audio_decoded: this.#past.audio + counters.audio,
       ...this.#times,
@@ -1273,9 +1471,9 @@ class Watch {
       fps: this.#frames.fps(now),
       freeze_longest_ms: this.#frames.freeze(now),
       bytes_received: this.#past.bytes + (this.#session?.bytes ?? 0),
-      stream: this.#info && (this.#info.stream ?? 'main'),
+      stream: info && (info.stream ?? 'main'),
       ...(this.#session?.path ?? NO_PATH),
-      restarts: this.#restarts,
+      restarts: this.#past.restarts + (this.#session?.lifeline.restarts ?? 0),
       reconnects: Math.max(0, this.#sessions - 1),
     };
   }
@@ -1301,6 +1499,10 @@ class Watch {
       case 'candidate':
         session?.candidate(message.candidate);
         break;
+      case 'restart':
+        session?.lifeline.ask();
+        this.#reconcile();
+        break;
       case 'bye':
         this.#bye(message.reason);
         break;
@@ -1315,12 +1517,8 @@ class Watch {
   #cameraIs(online) {
     const before = this.#online;
     this.#online = online;
-    const session = this.#session;
-    if (session?.joinedAt != null) {
-      if (online && before !== true) session.cameraReturnedAt = performance.now();
-      // Without its camera the server has forgotten a session that is not up yet.
-      if (!online && session.connectedAt === null) this.#dropSession();
-    }
+    // Without its camera the server has forgotten a session that is not up yet.
+    if (!online && this.#session?.joinedAt != null && this.#session.connectedAt === null) this.#dropSession();
     // The server knows: whatever was waited for is settled.
     if (!online || before === false) this.#wait(0);
     this.#reconcile();
@@ -1331,7 +1529,14 @@ class Watch {
     this.#online = null;
     // What is not connected can't be any more; what is connected needs no server.
     if (this.#session?.joinedAt != null && this.#session.connectedAt === null) this.#dropSession();
+    this.#session?.lifeline.unsent();
     this.#reconcile();
+  }
+
+  /** We are in another network: nothing opened in the old one is to be relied on. */
+  #networkChanged() {
+    this.#session?.lifeline.ask();
+    this.#signalling.renew();
   }
 
   /**
@@ -1366,8 +1571,13 @@ class Watch {
         break;
       case 'shutting-down':
         break; // The socket closes next; a running session goes on.
+      case 'session-gone':
+        this.#again('reconnecting');
+        break;
       case 'camera-offline':
-        this.#dropSession();
+        // One that is up waits for its camera.
+        if (this.#session?.resumable) this.#session.lifeline.unsent();
+        else this.#dropSession();
         this.#online = false;
         this.#reconcile();
         break;
@@ -1386,7 +1596,8 @@ class Watch {
         this.#again('reconnecting', 5000);
         break;
       case 'bad-offer':
-        this.#noCommonFormat(detail);
+        if (this.#session?.connectedAt != null) this.#again('reconnecting');
+        else this.#noCommonFormat(detail);
         break;
       default:
         this.#giveUp(code === 'bad-room' ? 'badRoom' : 'refused', 'said', { message: detail });
@@ -1426,7 +1637,7 @@ class Watch {
   #firstFrame() {
     this.#times.first_frame_ms = Math.round(performance.now() - this.#since);
     this.#played = true;
-    this.#refresh();
+    this.#session?.refresh();
     this.#reconcile();
   }
 
@@ -1480,9 +1691,11 @@ class Watch {
     this.#session = null;
     if (session.firstFrameAt !== null) this.events.hold();
     if (session.sent && reason) this.#signalling.send({ type: 'bye', reason });
+    this.#info = session.info ?? this.#info;
     this.#past.frames += session.counters.frames;
     this.#past.audio += session.counters.audio;
     this.#past.bytes += session.bytes;
+    this.#past.restarts += session.lifeline.restarts;
     session.close();
   }
 
@@ -1551,6 +1764,7 @@ class Watch {
     const session = this.#session;
     if (session?.joinedAt == null) return;
     const now = performance.now();
+    if (session.resumable && this.#keepPath(session, now)) return;
     if (session.firstFrameAt === null) {
       const waited = now - session.joinedAt;
       if (!session.answered && waited > PATIENCE.answer) {
@@ -1562,25 +1776,43 @@ class Watch {
       return;
     }
     const frozen = now - session.framesAt;
-    const silent = now - session.heardAt;
-    // Came back to the server, and not a sign of it on this connection since (but for what was on
-    // its way, and the time until it was counted): another process.
-    const heard = Math.max(session.framesAt, session.heardAt);
-    const restarted = this.#online === true && session.cameraReturnedAt !== null &&
-      heard < session.cameraReturnedAt + 1000 && frozen > PATIENCE.stalledAfterRestart;
-    const dead = frozen > PATIENCE.dead && silent > PATIENCE.dead;
-    const hopeless = frozen > PATIENCE.hopeless && session.source.live;
-    if (restarted || dead || hopeless) {
+    const { lifeline } = session;
+    const dead = !session.resumable && frozen > PATIENCE.dead && now - lifeline.heardAt > PATIENCE.dead;
+    // Pictures may stay away although the camera answers.
+    const restored = session.framesAt < lifeline.restoredAt && now - lifeline.restoredAt > PATIENCE.restored;
+    const hopeless = lifeline.downSince === null && session.source.live && (frozen > PATIENCE.hopeless || restored);
+    if (dead || hopeless) {
       this.#again('reconnecting', dead ? 200 : 0);
       // With nothing heard the way to the server may be gone too: the network has changed.
       if (dead && this.#online) this.#signalling.renew();
     } else if (frozen > PATIENCE.stalled) {
-      const gone = this.#online === false;
-      this.#situation(gone ? { state: 'offline', title: 'offline', detail: 'offlineDetail' } : this.#stalled(session));
+      if (this.#online === false) this.#situation({ state: 'offline', title: 'offline', detail: 'offlineDetail' });
+      else if (lifeline.downSince === null) this.#situation(this.#stalled(session));
+      else {
+        const detail = this.#online === null && now - this.#serverLostAt > 2000 ? 'serverDetail' : 'pathDetail';
+        this.#situation({ state: 'reconnecting', title: 'reconnecting', detail });
+      }
     } else {
       if (now - session.firstFrameAt > PATIENCE.stable) this.#backoff.reset();
       this.#situation({ state: 'playing', title: PATH_WORDS[session.path.path ?? ''] });
     }
+  }
+
+  /**
+   * Finds the session another way to its camera, where it lost the one it had.
+   * @param {Session} session
+   * @param {number} now
+   * @returns {boolean} whether all else is to wait
+   */
+  #keepPath(session, now) {
+    const { lifeline } = session;
+    const step = lifeline.decide(now, session.lost, this.#online);
+    if (step === 'offer') session.join(this.#iceServers);
+    else if (step === 'renew') this.#signalling.renew();
+    else if (step === 'give-up') this.#again('reconnecting');
+    const { downSince } = lifeline;
+    if (this.#online === null && downSince !== null && now - downSince < PATIENCE.hurry) this.#signalling.press(now);
+    return step === 'renew' || step === 'give-up';
   }
 
   /** @param {Session} session @returns {Situation} */
@@ -1589,12 +1821,10 @@ class Watch {
     return { state: 'stalled', title: 'stalled', detail: 'sourceDetail', values: { message: source.message } };
   }
 
-  async #refresh() {
+  #readFigures() {
     const session = this.#session;
     if (session?.connectedAt == null) return;
-    await session.refresh();
     this.#latency = session.latency.summary();
-    this.#info = session.info ?? this.#info;
     this.events.figures();
   }
 

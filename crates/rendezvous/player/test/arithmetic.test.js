@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
-  Backoff, ClockSync, FrameMeter, LatencyMeter, LiveEdge, bytesReceived, percentile, rtpElapsed, selectedPath, text,
+  Backoff, ClockSync, FrameMeter, LatencyMeter, Lifeline, LiveEdge, bytesReceived, percentile,
+  rtpElapsed, selectedPath, text,
 } from '../player.js';
 
 test('a back-off doubles up to its maximum and begins anew after a success', () => {
@@ -148,6 +149,99 @@ test('RTP timestamps wrap', () => {
   assert.equal(rtpElapsed(9000, 0), -100);
   assert.equal(rtpElapsed(0xffffffff - 8999, 0), 100);
   assert.equal(rtpElapsed(0, 0xffffffff - 8999), -100);
+});
+
+/** Looks at a lifeline every 100 ms; `came(now)` is whether something came. Returns what it asked for, and when. */
+function watch(line, from, until, { came = () => false, lost = false, online = true, answers = null } = {}) {
+  const steps = [];
+  let received = 0;
+  for (let now = from; now < until; now += 100) {
+    if (came(now)) received = now + 1;
+    line.look(now, received);
+    const step = line.decide(now, lost, online);
+    if (step) steps.push([now, step]);
+    if (step === 'renew') line.unsent();
+    if (step === 'offer' && answers !== null) line.answered(now + answers);
+  }
+  return steps;
+}
+
+test('a way that carries anything is left alone', () => {
+  const line = new Lifeline();
+  assert.deepEqual(watch(line, 0, 60000, { came: (now) => now % 900 === 0 }), []);
+  assert.equal(line.downSince, null);
+});
+
+test('silence for a second asks for a restart, and what comes after the answer ends it', () => {
+  const line = new Lifeline();
+  watch(line, 0, 1000, { came: () => true });
+  const steps = watch(line, 1000, 3000, { answers: 0, came: (now) => now >= 2300 });
+  assert.deepEqual(steps, [[1900, 'offer']]);
+  assert.equal(line.restarts, 1);
+  assert.equal(line.downSince, null);
+});
+
+test('what nobody was awake to hear is no silence', () => {
+  const line = new Lifeline();
+  line.look(0, 1);
+  line.look(100, 2);
+  line.look(60000, 2);
+  assert.equal(line.decide(60000, false, true), null);
+  line.look(60100, 3);
+  assert.equal(line.decide(60100, false, true), null);
+});
+
+test('what ICE has lost is searched for at once', () => {
+  const line = new Lifeline();
+  line.look(0, 1);
+  assert.equal(line.decide(100, true, true), 'offer');
+  assert.equal(line.decide(200, true, true), null, 'one offer at a time');
+});
+
+test('an offer without an answer is sent again on another socket, and at last the session is given up', () => {
+  const line = new Lifeline();
+  const steps = watch(line, 0, 20000, { lost: true }).map(([, step]) => step);
+  assert.deepEqual(steps.slice(0, 7), ['offer', 'renew', 'offer', 'renew', 'offer', 'renew', 'give-up']);
+  const [at] = watch(new Lifeline(), 0, 20000, { lost: true }).find(([, step]) => step === 'give-up');
+  assert.ok(at > 7000 && at < 9000, `${at}`);
+});
+
+test('a restart that is answered and does not help is tried once more', () => {
+  const steps = watch(new Lifeline(), 0, 7000, { lost: true, answers: 100 }).map(([, step]) => step);
+  assert.deepEqual(steps.slice(0, 3), ['offer', 'offer', 'give-up']);
+});
+
+test('while server or camera are away nothing is tried and nothing given up', () => {
+  const line = new Lifeline();
+  assert.deepEqual(watch(line, 0, 60000, { lost: true, online: null }), []);
+  assert.deepEqual(watch(line, 60000, 120000, { lost: true, online: false }), []);
+  assert.equal(line.downSince, 0);
+  assert.deepEqual(watch(line, 120000, 120500, { lost: true }), [[120000, 'offer']]);
+});
+
+test('an offer lost with its socket is made again on the next one', () => {
+  const line = new Lifeline();
+  assert.deepEqual(watch(line, 0, 300, { lost: true }), [[0, 'offer']]);
+  line.unsent();
+  assert.deepEqual(watch(line, 300, 500, { lost: true }), [[300, 'offer']]);
+});
+
+test('who is asked restarts a way that works, and keeps it if nobody answers', () => {
+  const line = new Lifeline();
+  line.ask();
+  const steps = watch(line, 0, 30000, { came: () => true }).map(([, step]) => step);
+  assert.ok(!steps.includes('give-up') && steps.includes('offer'), String(steps));
+  assert.equal(line.downSince, null);
+});
+
+test('a way that is lost again and again is left more and more time, one of another network none', () => {
+  const line = new Lifeline();
+  // Each restart helps for a moment.
+  const came = (now) => now % 2500 < 200;
+  const offers = watch(line, 0, 60000, { answers: 0, came }).map(([now]) => now);
+  assert.ok(offers.length > 3 && offers.length < 15, String(offers));
+  line.ask();
+  assert.deepEqual(watch(line, 60000, 60100, { came: () => true }), [[60000, 'offer']]);
 });
 
 /** What is buffered, from `start` to `end` seconds. */
