@@ -1,7 +1,10 @@
 //! The life of a session: from the viewer's offer to our answer, from there to the connection and
 //! to the end.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use peercam_protocol::signalling::{ByeReason, Error, ErrorCode};
 use rtc::peer_connection::sdp::RTCSessionDescription;
@@ -11,6 +14,7 @@ use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState};
 
 use super::{
     Ended, Host, Input, Join,
+    interceptors::Wire,
     network::Lease,
     offer::Offer,
     parts::{Parts, Warm},
@@ -71,12 +75,14 @@ impl<'a> Session<'a> {
         };
         let addresses = lease.addresses().to_vec();
         let rtp_offer = offer.rtp.as_ref();
+        let wire = Arc::new(Wire::new(host.wire_limits()));
+        let certificate = host.certificate.clone();
         let (connection, events) =
-            peer::connect(host.certificate.clone(), ice_servers, addresses, rtp_offer)
+            peer::connect(certificate, ice_servers, addresses, rtp_offer, wire.clone())
                 .await
                 .map_err(failed)?;
         let audio = rtp_offer.is_none_or(|offer| offer.audio.is_some());
-        let (rtp, answer) = match answer(&*connection, offer).await {
+        let (rtp, answer) = match answer(&*connection, offer, wire).await {
             Ok(answered) => answered,
             Err(ended) => {
                 connection.close().await;
@@ -177,13 +183,14 @@ impl<'a> Session<'a> {
 async fn answer(
     connection: &dyn PeerConnection,
     offer: Offer,
+    wire: Arc<Wire>,
 ) -> Result<(Option<rtp::Sender>, String), Ended> {
     let refuse = |error: webrtc::error::Error| {
         let message = format!("the offer can't be answered: {error}");
         Ended::Refused(Error::new(ErrorCode::BadOffer, message))
     };
     let rtp = match &offer.rtp {
-        Some(offer) => Some(rtp::Sender::add_to(connection, offer).await.map_err(refuse)?),
+        Some(offer) => Some(rtp::Sender::add_to(connection, offer, wire).await.map_err(refuse)?),
         None => None,
     };
     let description = RTCSessionDescription::offer(offer.sdp).map_err(refuse)?;

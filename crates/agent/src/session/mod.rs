@@ -13,6 +13,7 @@
 //! | `peer` | the library's peer connection, set up |
 //! | `runtime` | the library's runtime with sockets that cost little |
 //! | `interceptors` | what stands between RTP and the wire |
+//! | `congestion` | how much a viewer's path carries |
 //! | `rtp`, `fmp4` | the two transports |
 //! | `control` | the `control` data channel |
 //!
@@ -30,6 +31,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, info_span};
 use webrtc::peer_connection::RTCCertificate;
 
+mod congestion;
 mod control;
 mod fmp4;
 mod interceptors;
@@ -44,11 +46,15 @@ pub mod servers;
 mod signalling;
 
 use crate::{packetizer::Packetizer, rendezvous::Outbox};
+use congestion::Limits;
 use network::Network;
 
 /// Inputs that wait for a session. A full queue means a viewer who sends faster than he is
 /// served; see [`Handle::candidate`].
 const INPUTS: usize = 64;
+
+/// No estimate is lower than this, in kbit/s: a path that carries less is of no use for a picture.
+const MIN_ESTIMATE_KBPS: u32 = 100;
 
 /// What all sessions share.
 #[derive(Clone)]
@@ -63,6 +69,14 @@ pub struct Host {
     pub network: Arc<Network>,
     /// Bit rate of the picture in kbit/s.
     pub bitrate_kbps: u32,
+}
+
+impl Host {
+    /// Between what the estimate of a viewer's path moves. On the wire, a stream with sound takes
+    /// about an eighth more than its picture, and what is lost has to go twice.
+    fn wire_limits(&self) -> Limits {
+        Limits { floor: MIN_ESTIMATE_KBPS, ceiling: self.bitrate_kbps * 13 / 10 + 100 }
+    }
 }
 
 /// A viewer's wish to watch.

@@ -5,6 +5,8 @@ use std::io::Cursor;
 use peercam_protocol::signalling::{Error, ErrorCode, Transport};
 use rtc::sdp::{MediaDescription, SessionDescription};
 
+use super::peer::TRANSPORT_CC;
+
 /// A checked offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Offer {
@@ -36,6 +38,18 @@ pub(super) struct Codec {
     pub payload_type: u8,
     /// Format parameters (`a=fmtp`), repeated unchanged in the answer.
     pub parameters: String,
+    /// How the viewer says what his path carries.
+    pub rate_feedback: Option<RateFeedback>,
+}
+
+/// Ways in which a viewer says what his path carries. The better one is taken; one who has neither
+/// still reports how much he lost (RFC 3550 §6.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RateFeedback {
+    /// When each packet arrived (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    TransportWide,
+    /// His own estimate (draft-alvestrand-rmcat-remb-03).
+    Estimate,
 }
 
 impl Offer {
@@ -129,19 +143,49 @@ fn codecs(media: &MediaDescription) -> Vec<(String, Codec)> {
             let payload_type = format.parse().ok().filter(|number| *number < 128)?;
             let name = attribute_of(media, "rtpmap", format)?.to_owned();
             let parameters = attribute_of(media, "fmtp", format).unwrap_or_default().to_owned();
-            Some((name, Codec { payload_type, parameters }))
+            let rate_feedback = rate_feedback(media, format);
+            Some((name, Codec { payload_type, parameters, rate_feedback }))
         })
         .collect()
 }
 
+/// Transport-wide feedback needs the header extension that it is about.
+fn rate_feedback(media: &MediaDescription, format: &str) -> Option<RateFeedback> {
+    let offers = |kind: &str| {
+        [format, "*"]
+            .iter()
+            .any(|format| attributes_of(media, "rtcp-fb", format).any(|feedback| feedback == kind))
+    };
+    let numbered = media
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.key == "extmap")
+        .filter_map(|attribute| attribute.value.as_deref()?.split_whitespace().nth(1))
+        .any(|uri| uri == TRANSPORT_CC);
+    if numbered && offers("transport-cc") {
+        Some(RateFeedback::TransportWide)
+    } else {
+        offers("goog-remb").then_some(RateFeedback::Estimate)
+    }
+}
+
 /// The value of `a=<key>:<format> <value>`.
 fn attribute_of<'a>(media: &'a MediaDescription, key: &str, format: &str) -> Option<&'a str> {
+    attributes_of(media, key, format).next()
+}
+
+/// The same, where there are several.
+fn attributes_of<'a>(
+    media: &'a MediaDescription,
+    key: &str,
+    format: &str,
+) -> impl Iterator<Item = &'a str> {
     media
         .attributes
         .iter()
-        .filter(|attribute| attribute.key == key)
+        .filter(move |attribute| attribute.key == key)
         .filter_map(|attribute| attribute.value.as_deref()?.split_once(' '))
-        .find(|(number, _)| *number == format)
+        .filter(move |(number, _)| *number == format)
         .map(|(_, value)| value.trim())
 }
 
@@ -201,6 +245,21 @@ mod tests {
         assert!(rtp.video.codec.parameters.contains("profile-level-id=42e01f"));
         assert_eq!(rtp.video.retransmission, Some(109));
         assert_eq!(rtp.audio.unwrap().payload_type, 111);
+    }
+
+    #[test]
+    fn the_best_way_to_hear_of_the_path_is_taken() {
+        let feedback = |sdp: &str| {
+            let rtp = parse(sdp, Transport::Rtp).unwrap().rtp.unwrap();
+            (rtp.video.codec.rate_feedback, rtp.audio.unwrap().rate_feedback)
+        };
+        let transport_wide = Some(RateFeedback::TransportWide);
+        assert_eq!(feedback(CHROMIUM), (transport_wide, transport_wide));
+        let estimate = Some(RateFeedback::Estimate);
+        assert_eq!(feedback(&without(CHROMIUM, "transport-wide-cc")), (estimate, None));
+        assert_eq!(feedback(&without(CHROMIUM, "transport-cc")), (estimate, None));
+        let neither = without(&without(CHROMIUM, "transport-cc"), "goog-remb");
+        assert_eq!(feedback(&neither), (None, None));
     }
 
     #[test]

@@ -9,7 +9,10 @@ use rtc::{
         configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX},
         transport::RTCDtlsRole,
     },
-    rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
+    rtp_transceiver::rtp_sender::{
+        RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability,
+        RtpCodecKind,
+    },
 };
 use tokio::{runtime::Handle, sync::mpsc};
 use tracing::{debug, warn};
@@ -26,8 +29,8 @@ use webrtc::{
 };
 
 use super::{
-    interceptors,
-    offer::{Codec, RtpOffer},
+    interceptors::{self, Wire},
+    offer::{Codec, RateFeedback, RtpOffer},
     runtime::LeanRuntime,
 };
 
@@ -40,6 +43,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// library's 200 ms would be the largest part of the time to the first picture.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 const CHECKS: u16 = 100;
+
+/// The header extension with a packet's transport-wide number.
+pub(super) const TRANSPORT_CC: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 /// Events that wait for the session. A session handles each at once; a viewer can't cause more
 /// than a few.
@@ -100,6 +107,7 @@ pub(super) async fn connect(
     ice_servers: Vec<RTCIceServer>,
     addresses: Vec<SocketAddr>,
     rtp: Option<&RtpOffer>,
+    wire: Arc<Wire>,
 ) -> Result<(Connection, mpsc::Receiver<PeerEvent>)> {
     let (events, receiver) = mpsc::channel(EVENTS);
     let configuration = RTCConfigurationBuilder::new()
@@ -110,7 +118,7 @@ pub(super) async fn connect(
         .with_configuration(configuration)
         .with_media_engine(media_engine(rtp)?)
         .with_setting_engine(settings())
-        .with_interceptor_registry(interceptors::registry())
+        .with_interceptor_registry(interceptors::registry(wire))
         .with_handler(Arc::new(Handler { events }))
         .with_runtime(Arc::new(LeanRuntime(TokioRuntime)))
         .with_udp_addrs(addresses)
@@ -155,6 +163,7 @@ fn media_engine(rtp: Option<&RtpOffer>) -> Result<MediaEngine> {
         },
         RtpCodecKind::Video,
     )?;
+    number_packets(&mut engine, &video.codec, RtpCodecKind::Video)?;
     if let Some(payload_type) = video.retransmission {
         let rtx = RTCRtpCodec {
             mime_type: MIME_TYPE_RTX.to_owned(),
@@ -170,22 +179,41 @@ fn media_engine(rtp: Option<&RtpOffer>) -> Result<MediaEngine> {
         let opus =
             RTCRtpCodecParameters { rtp_codec: opus(audio), payload_type: audio.payload_type };
         engine.register_codec(opus, RtpCodecKind::Audio)?;
+        number_packets(&mut engine, audio, RtpCodecKind::Audio)?;
     }
     Ok(engine)
 }
 
+/// Has packets numbered transport-wide, where the viewer reports on that.
+fn number_packets(engine: &mut MediaEngine, codec: &Codec, kind: RtpCodecKind) -> Result<()> {
+    if codec.rate_feedback != Some(RateFeedback::TransportWide) {
+        return Ok(());
+    }
+    let extension = RTCRtpHeaderExtensionCapability { uri: TRANSPORT_CC.to_owned() };
+    engine.register_header_extension(extension, kind, None)
+}
+
+fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
+    RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() }
+}
+
+/// How the viewer will say what his path carries.
+fn rate_feedback(codec: &Codec) -> Option<RTCPFeedback> {
+    codec.rate_feedback.map(|way| match way {
+        RateFeedback::TransportWide => feedback("transport-cc", ""),
+        RateFeedback::Estimate => feedback("goog-remb", ""),
+    })
+}
+
 /// H.264 (RFC 6184) with the feedback we act on.
 pub(super) fn h264(codec: &Codec) -> RTCRtpCodec {
-    let feedback = |typ: &str, parameter: &str| RTCPFeedback {
-        typ: typ.to_owned(),
-        parameter: parameter.to_owned(),
-    };
+    let repair = [feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")];
     RTCRtpCodec {
         mime_type: MIME_TYPE_H264.to_owned(),
         clock_rate: 90_000,
         channels: 0,
         sdp_fmtp_line: codec.parameters.clone(),
-        rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
+        rtcp_feedback: repair.into_iter().chain(rate_feedback(codec)).collect(),
     }
 }
 
@@ -196,7 +224,7 @@ pub(super) fn opus(codec: &Codec) -> RTCRtpCodec {
         clock_rate: 48_000,
         channels: 2,
         sdp_fmtp_line: codec.parameters.clone(),
-        rtcp_feedback: Vec::new(),
+        rtcp_feedback: rate_feedback(codec).into_iter().collect(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use peercam_media::{AccessUnit, AudioPacket, Camera, Frame, Subscription};
+use peercam_media::{AccessUnit, AudioPacket, Camera, Frame, Stream, Subscription};
 use rtc::{
     media_stream::MediaStreamTrack,
     rtcp::{
@@ -22,6 +22,7 @@ use rtc::{
     },
 };
 use tokio::{sync::watch, time::Instant};
+use tracing::debug;
 use webrtc::{
     error::Result,
     media_stream::track_local::{TrackLocal, TrackLocalEvent, static_rtp::TrackLocalStaticRTP},
@@ -30,6 +31,7 @@ use webrtc::{
 
 use super::{
     control::Clock,
+    interceptors::Wire,
     offer::RtpOffer,
     peer::{h264, opus},
 };
@@ -37,13 +39,28 @@ use crate::packetizer::Packetizer;
 
 /// Time between two sender reports (RFC 3550 §6.4.1), and between two `clock` events.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two lines about the estimate in the log, at debug level.
+const ESTIMATE_INTERVAL: Duration = Duration::from_secs(1);
 /// One stream for both tracks, and one CNAME: the viewer plays them in step.
 const STREAM_NAME: &str = "peercam";
+
+/// Longest time that pictures may wait to leave, besides the time the last key frame takes. What
+/// waits longer is dropped: a key frame brings the picture of now, the queue one of then.
+const MAX_QUEUED: Duration = Duration::from_millis(250);
+/// The same with that key frame, at most.
+const MAX_QUEUED_KEY: Duration = Duration::from_millis(700);
+/// While the group of pictures that a viewer begins with is on its way, it may take longer.
+const BEGINNING: Duration = Duration::from_secs(2);
+const MAX_QUEUED_BEGINNING: Duration = Duration::from_secs(1);
+/// When the queue has come down to this, a key frame may go in.
+const DRAINED: Duration = Duration::from_millis(80);
 
 /// The tracks of one session.
 pub(super) struct Sender {
     video: Track,
     audio: Option<Track>,
+    wire: Arc<Wire>,
+    gate: Gate,
 }
 
 /// One RTP stream.
@@ -62,7 +79,11 @@ struct Track {
 
 impl Sender {
     /// Adds the tracks that `offer` asks for; before the offer is applied.
-    pub async fn add_to(connection: &dyn PeerConnection, offer: &RtpOffer) -> Result<Self> {
+    pub async fn add_to(
+        connection: &dyn PeerConnection,
+        offer: &RtpOffer,
+        wire: Arc<Wire>,
+    ) -> Result<Self> {
         let codec = &offer.video.codec;
         let retransmission = offer.video.retransmission.is_some();
         let video =
@@ -74,7 +95,7 @@ impl Sender {
             connection.add_track(track.track.clone() as Arc<dyn TrackLocal>).await?;
             audio = Some(track);
         }
-        Ok(Self { video, audio })
+        Ok(Self { video, audio, wire, gate: Gate::default() })
     }
 
     /// Sends until the camera stops or the connection is closed. Reports to `clock` when frames
@@ -87,19 +108,45 @@ impl Sender {
         clock: watch::Sender<Option<Clock>>,
     ) -> Result<()> {
         let feedback = self.video.track.clone();
+        let mut estimate = self.wire.status();
+        let mut said = Instant::now();
         loop {
             tokio::select! {
+                Ok(()) = estimate.changed() => {
+                    let status = *estimate.borrow_and_update();
+                    if let Some(status) = status && said.elapsed() >= ESTIMATE_INTERVAL {
+                        said = Instant::now();
+                        debug!("{status}");
+                    }
+                }
                 frame = frames.recv() => match frame {
-                    Some(Frame::Video(unit)) => self.send_video(&unit, &packetizer, &clock).await?,
+                    Some(Frame::Video(unit)) => {
+                        if self.admits(&unit, &camera) {
+                            self.send_video(&unit, &packetizer, &clock).await?;
+                        }
+                    }
                     Some(Frame::Audio(packet)) => self.send_audio(&packet).await?,
                     None => return Ok(()),
                 },
                 event = feedback.poll() => match event {
                     // Only key-frame requests come this far, see `interceptors`.
-                    Some(TrackLocalEvent::OnRtcpPacket(_)) => camera.request_key_frame(peercam_media::Stream::Main),
+                    Some(TrackLocalEvent::OnRtcpPacket(_)) => camera.request_key_frame(Stream::Main),
                     Some(_) => {}
                     None => return Ok(()),
                 },
+            }
+        }
+    }
+
+    /// Whether a picture goes out, or is dropped because too much waits already.
+    fn admits(&mut self, unit: &AccessUnit, camera: &Camera) -> bool {
+        let key = unit.key.then(|| self.wire.duration(unit.data.len()));
+        match self.gate.decide(std::time::Instant::now(), key, self.wire.queued()) {
+            Decision::Send => true,
+            Decision::Drop => false,
+            Decision::DropAndAsk => {
+                camera.request_key_frame(Stream::Main);
+                false
             }
         }
     }
@@ -130,6 +177,60 @@ impl Sender {
         audio.send(packet.data.clone(), timestamp, false).await?;
         audio.report(timestamp, packet.captured).await?;
         Ok(())
+    }
+}
+
+/// Decides which pictures go out: none that would wait too long, and none that refers to one
+/// that was dropped.
+#[derive(Debug, Default)]
+struct Gate {
+    begun: Option<std::time::Instant>,
+    /// Pictures were dropped: the next to go out is a key frame.
+    shut: bool,
+    /// How long the last key frame takes to leave.
+    key: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Send,
+    Drop,
+    /// And a key frame is wanted: there is room for it.
+    DropAndAsk,
+}
+
+impl Gate {
+    /// About a picture while `queued` waits; `key`: it is a key frame and takes so long to leave.
+    fn decide(
+        &mut self,
+        now: std::time::Instant,
+        key: Option<Duration>,
+        queued: Duration,
+    ) -> Decision {
+        let begun = *self.begun.get_or_insert(now);
+        let limit = match now.saturating_duration_since(begun) < BEGINNING {
+            true => MAX_QUEUED_BEGINNING,
+            false => (MAX_QUEUED + self.key).min(MAX_QUEUED_KEY),
+        };
+        let drained = queued <= DRAINED;
+        match key {
+            Some(duration) if drained || (!self.shut && queued <= limit) => {
+                if self.shut {
+                    debug!("rtp: goes on with a key frame");
+                }
+                self.shut = false;
+                self.key = duration;
+                Decision::Send
+            }
+            None if !self.shut && queued <= limit => Decision::Send,
+            _ => {
+                if !self.shut {
+                    debug!("rtp: {} ms wait, dropping to a key frame", queued.as_millis());
+                }
+                self.shut = true;
+                if drained { Decision::DropAndAsk } else { Decision::Drop }
+            }
+        }
     }
 }
 
@@ -232,6 +333,29 @@ fn random() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_would_wait_too_long_is_dropped_up_to_a_key_frame_that_has_room() {
+        let start = std::time::Instant::now();
+        let mut gate = Gate::default();
+        assert_eq!(gate.decide(start, Some(100 * MS), Duration::ZERO), Decision::Send);
+        assert_eq!(gate.decide(start, None, 800 * MS), Decision::Send, "at the beginning");
+        let later = start + BEGINNING;
+        assert_eq!(gate.decide(later, None, 350 * MS), Decision::Send, "with the key frame's time");
+        assert_eq!(gate.decide(later, None, 351 * MS), Decision::Drop);
+        assert_eq!(
+            gate.decide(later, None, 200 * MS),
+            Decision::Drop,
+            "refers to what was dropped"
+        );
+        assert_eq!(gate.decide(later, Some(MS), 200 * MS), Decision::Drop, "no room yet");
+        assert_eq!(gate.decide(later, None, 80 * MS), Decision::DropAndAsk);
+        assert_eq!(gate.decide(later, Some(500 * MS), 80 * MS), Decision::Send);
+        assert_eq!(gate.decide(later, None, 600 * MS), Decision::Send);
+        assert_eq!(gate.decide(later, None, 701 * MS), Decision::Drop, "however large it was");
+    }
 
     #[test]
     fn ntp_time_counts_from_1900() {

@@ -1,16 +1,9 @@
-//! What stands between a session's RTP and the wire.
-//!
-//! On purpose only two: retransmission of lost packets, and a door for key-frame requests.
-//! Sender reports are made where the capture times are known (see [`super::rtp`]), and the
-//! library's congestion control is left out: over a narrow link it makes things worse.
+//! Lets the viewer's key-frame requests through to the application.
 
 use std::{collections::VecDeque, time::Instant};
 
 use rtc::{
-    interceptor::{
-        Attribute, Interceptor, NackResponderBuilder, Packet, Registry, Slot, StreamInfo,
-        TaggedPacket,
-    },
+    interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket},
     rtcp::payload_feedbacks::{
         full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
     },
@@ -18,23 +11,10 @@ use rtc::{
     shared::error::Error,
 };
 
-/// Packets kept for retransmission, for each stream: a second at 2 Mbit/s. What is older would
-/// come too late to be shown, and in an overload only feeds it.
-const RETRANSMISSION_BUFFER: u16 = 256;
-
-/// The chain for one session.
-pub(super) fn registry() -> Registry {
-    let retransmit = NackResponderBuilder::new().with_size(RETRANSMISSION_BUFFER).build();
-    Registry::new()
-        .with(Slot::NackResponder, retransmit)
-        // Closest to the application: everything else has seen the packet by then.
-        .with(Slot::from(14_000), KeyFrameRequests::default())
-}
-
 /// Hands PLI and FIR (RFC 4585 §6.3.1, RFC 5104 §4.3.1) to the application; everything else of
 /// the viewer's RTCP has done its work before.
 #[derive(Default)]
-struct KeyFrameRequests {
+pub(super) struct KeyFrameRequests {
     read: VecDeque<TaggedPacket>,
     write: VecDeque<TaggedPacket>,
 }
