@@ -8,8 +8,8 @@ use peercam_media::Camera;
 use peercam_protocol::{
     RoomId,
     signalling::{
-        ByeReason, Candidate, Error, ErrorCode, FromCamera, IceServer, SessionId, ToCamera,
-        Transport,
+        ByeReason, Candidate, Error, ErrorCode, FromCamera, IceServer, ResumeKey, SessionId,
+        ToCamera, Transport,
     },
 };
 use tokio::{
@@ -24,7 +24,7 @@ use crate::{
     identity::Identity,
     packetizer::Packetizer,
     rendezvous::{Client, Event, Outbox, ServerUrl},
-    session::{Ended, Handle, Host, Join, network::Network, servers::Servers},
+    session::{Ended, Handle, Host, Join, Resume, network::Network, servers::Servers},
 };
 
 /// For all sessions to say bye and close, when the camera stops.
@@ -52,6 +52,7 @@ pub async fn run(
         certificate: certificate::generate().context("no certificate for DTLS")?,
         network: Arc::new(Network::new(config.network.clone())),
         bitrate_kbps: config.media.video.bitrate_kbps,
+        patience: config.patience,
     };
     let client = config.server.clone().map(|server| Client::start(server, room.clone()));
     if client.is_none() {
@@ -108,6 +109,8 @@ struct Link {
 
 struct Running {
     handle: Handle,
+    resume: ResumeKey,
+    task: task::Id,
     /// His line to the rendezvous is gone, so he may be.
     left: bool,
 }
@@ -167,8 +170,11 @@ impl Agent<'_> {
 
     fn obey(&mut self, message: ToCamera) {
         match message {
-            ToCamera::Join { session, transport, offer, .. } => {
-                self.join(session, transport, offer)
+            ToCamera::Join { session, transport, offer, resume: None } => {
+                self.join(session, transport, offer);
+            }
+            ToCamera::Join { session, transport, offer, resume: Some(resume) } => {
+                self.resume(session, transport, offer, &resume);
             }
             ToCamera::Candidate { session, candidate } => self.candidate(session, candidate),
             ToCamera::Bye { session, .. } => match self.running(session) {
@@ -202,7 +208,8 @@ impl Agent<'_> {
         link.newest = link.newest.max(Some(session));
         if self.sessions.len() >= self.max_viewers {
             // One who may be gone makes room for one who is here.
-            match self.sessions.values().find(|running| running.left) {
+            let gone = |running: &&Running| running.left || running.handle.is_path_lost();
+            match self.sessions.values().find(gone) {
                 Some(running) => running.handle.stop(ByeReason::ViewerLeft),
                 None => {
                     let max = self.max_viewers;
@@ -212,16 +219,69 @@ impl Agent<'_> {
                 }
             }
         }
+        let mut key_bytes = [0; 16];
+        if let Err(error) = getrandom::fill(&mut key_bytes) {
+            warn!("no random numbers: {error}");
+            let message = "the camera has no random numbers: see its log".to_owned();
+            return refuse(ErrorCode::Other, message);
+        }
+        let resume = ResumeKey::from_bytes(key_bytes);
         let join = Join {
             id: session,
             transport,
             offer,
             ice_servers: link.servers.current(),
             outbox: link.outbox.clone(),
+            resume: resume.clone(),
         };
         let (handle, task) = Handle::new(self.host.clone(), join);
-        self.sessions.insert(key, Running { handle, left: false });
-        self.keys.insert(self.tasks.spawn(task).id(), key);
+        let task = self.tasks.spawn(task).id();
+        self.sessions.insert(key, Running { handle, resume, task, left: false });
+        self.keys.insert(task, key);
+    }
+
+    /// A viewer takes a running session up again, by the number `session` from now on.
+    fn resume(
+        &mut self,
+        session: SessionId,
+        transport: Transport,
+        offer: String,
+        resume: &ResumeKey,
+    ) {
+        let Some(link) = &mut self.link else { return };
+        let key = Key { link: link.number, session };
+        let refuse = |code, message: String| {
+            debug!(session = session.0, "resume refused: {message}");
+            let error = Error::new(code, message);
+            link.outbox.send(FromCamera::Error { session: Some(session), error });
+        };
+        link.newest = link.newest.max(Some(session));
+        let found = self.sessions.iter().find(|(_, running)| running.resume == *resume);
+        let Some(former) = found.map(|(former, _)| *former) else {
+            let message = "the session does not run any more: join anew".to_owned();
+            return refuse(ErrorCode::SessionGone, message);
+        };
+        if former != key && self.sessions.contains_key(&key) {
+            let message = format!("session {session} is another one: say bye first");
+            return refuse(ErrorCode::OutOfOrder, message);
+        }
+        let Some(mut running) = self.sessions.remove(&former) else { return };
+        let resume = Resume {
+            id: session,
+            transport,
+            offer,
+            ice_servers: link.servers.current(),
+            outbox: link.outbox.clone(),
+        };
+        let heard = running.handle.resume(resume);
+        if !heard {
+            refuse(ErrorCode::OutOfOrder, "too much at once: try again".to_owned());
+            self.sessions.insert(former, running);
+            return;
+        }
+        running.left = false;
+        self.keys.insert(running.task, key);
+        self.sessions.insert(key, running);
     }
 
     fn candidate(&mut self, session: SessionId, candidate: Candidate) {

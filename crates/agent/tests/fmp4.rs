@@ -36,8 +36,10 @@ async fn a_track_file_comes_from_its_beginning_in_small_messages() {
     assert_eq!(names[..2], ["ftyp", "moov"], "{names:?}");
     assert!(names[2..].iter().any(|name| name == "moof"), "{names:?}");
     assert!(names[2..].iter().all(|name| name != "moov"), "one run, one init segment");
-    let Event::Stream { video_codec, audio_codec, .. } = &all.events[0] else {
-        panic!("the first event is {:?}", all.events[0]);
+    let [Event::Session { .. }, Event::Stream { video_codec, audio_codec, .. }, ..] =
+        &all.events[..]
+    else {
+        panic!("the first events are {:?}", all.events);
     };
     assert!(video_codec.starts_with("avc1.42"), "{video_codec}");
     assert_eq!(audio_codec.as_deref(), Some("mp4a.40.2"));

@@ -26,8 +26,10 @@ async fn picture_and_sound_come_and_the_control_channel_says_what_they_are() {
             all.events.iter().any(|event| matches!(event, Event::Clock { .. }))
         })
         .await;
-    let Event::Stream { width, height, video_codec, audio_codec, .. } = &all.events[0] else {
-        panic!("the first event is {:?}", all.events[0]);
+    let [Event::Session { .. }, Event::Stream { width, height, video_codec, audio_codec, .. }, ..] =
+        &all.events[..]
+    else {
+        panic!("the first events are {:?}", all.events);
     };
     assert_eq!((*width, *height, audio_codec.as_deref()), (320, 240, Some("opus")));
     assert!(video_codec.starts_with("avc1.42"), "{video_codec}");

@@ -21,7 +21,10 @@ mod raw;
 
 pub use layers::{Layer, Layers};
 
-use crate::rendezvous::{ServerUrl, ServerUrlError};
+use crate::{
+    rendezvous::{ServerUrl, ServerUrlError},
+    session::Patience,
+};
 
 /// What the agent does, with every value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Config {
     pub network: Network,
     /// Picture and sound.
     pub media: peercam_media::Config,
+    /// How long sessions wait for viewers; not in the file.
+    pub patience: Patience,
 }
 
 /// How viewers reach this machine.
@@ -143,6 +148,7 @@ impl Config {
             max_viewers: viewers.max,
             network: Network::validate(layers, network)?,
             media,
+            patience: Patience::default(),
         })
     }
 }
@@ -194,6 +200,7 @@ impl Default for Config {
             max_viewers: raw.viewers.max,
             network: Network::default(),
             media: peercam_media::Config { video: raw.video, audio: raw.audio },
+            patience: Patience::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use peercam_media::{Camera, State, Status, StreamInfo};
 use peercam_protocol::{
     control::{Event, Request, Stream},
-    signalling::{ByeReason, Error, ErrorCode, Transport},
+    signalling::{ByeReason, Error, ErrorCode, ResumeKey, Transport},
     wire,
 };
 use tokio::sync::{oneshot, watch};
@@ -50,6 +50,8 @@ pub(super) struct Control {
     pub transport: Transport,
     /// Whether sound is sent in this session.
     pub audio: bool,
+    /// By what the viewer takes the session up again.
+    pub resume: ResumeKey,
     pub clock: watch::Receiver<Option<Clock>>,
     /// Makes the channel say bye, and end.
     pub dismiss: oneshot::Receiver<ByeReason>,
@@ -68,6 +70,7 @@ impl Control {
     }
 
     async fn try_serve(&mut self) -> Result<Ended> {
+        self.send(&Event::Session { resume: self.resume.clone() }).await?;
         let mut status = self.camera.status();
         status.mark_changed();
         let mut reported = Reported::default();

@@ -42,12 +42,13 @@ impl Limits {
     }
 }
 
-/// Sends chunks until the camera stops or the channel closes.
+/// Sends chunks until the camera stops or the channel closes; none while there is no `path`.
 pub(super) async fn run(
     channel: Arc<dyn DataChannel>,
     mut chunks: Subscription<Chunk>,
     limits: Limits,
     clock: watch::Sender<Option<Clock>>,
+    path: watch::Receiver<bool>,
 ) -> Result<()> {
     let mut gate = Gate::new(limits);
     let started = Instant::now();
@@ -65,6 +66,10 @@ pub(super) async fn run(
                 Some(_) => continue,
             },
         };
+        if !*path.borrow() {
+            gate.shut();
+            continue;
+        }
         if !gate.admits(chunk.key, channel.outstanding_bytes().await?, started.elapsed()) {
             continue;
         }
@@ -111,6 +116,11 @@ enum GateState {
 impl Gate {
     fn new(limits: Limits) -> Self {
         Self { limits, state: GateState::Beginning }
+    }
+
+    /// Nothing goes out before the next key frame.
+    fn shut(&mut self) {
+        self.state = GateState::Shut;
     }
 
     /// Whether a chunk goes out while `backlog` bytes wait, `age` after the first one.

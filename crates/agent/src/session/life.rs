@@ -1,38 +1,41 @@
 //! The life of a session: from the viewer's offer to our answer, from there to the connection and
-//! to the end.
+//! to the end; and over the gaps in between, where the path to the viewer is lost and found again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use peercam_protocol::signalling::{ByeReason, Error, ErrorCode};
 use rtc::peer_connection::sdp::RTCSessionDescription;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, info, warn};
 use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState};
 
 use super::{
-    Ended, Host, Input, Join,
+    Ended, Host, Input, Join, Patience, Resume,
     interceptors::Wire,
     network::Lease,
     offer::Offer,
     parts::{Parts, Warm},
     peer::{self, Connection, PeerEvent},
+    restart::{Ground, Renewal},
     rtp,
     signalling::Line,
 };
 
-/// For a viewer to get from his offer to an open connection and its data channels.
-pub(super) const ESTABLISHMENT: Duration = Duration::from_secs(30);
-
-/// The whole of it.
-pub(super) async fn run(host: Host, join: Join, inputs: mpsc::Receiver<Input>) -> Ended {
+/// The whole of it. `path_lost` is for others to see.
+pub(super) async fn run(
+    host: Host,
+    join: Join,
+    inputs: mpsc::Receiver<Input>,
+    path_lost: Arc<AtomicBool>,
+) -> Ended {
     let transport = join.transport;
     let begun = Instant::now();
     info!("joined");
     let mut line = Line::new(join.id, join.outbox.clone());
-    let ended = match Session::establish(host, join, &mut line, inputs).await {
+    let ended = match Session::establish(host, join, &mut line, inputs, path_lost).await {
         Ok(session) => session.serve().await,
         Err(ended) => ended,
     };
@@ -49,8 +52,24 @@ struct Session<'a> {
     inputs: mpsc::Receiver<Input>,
     lease: Lease,
     parts: Parts,
-    connected: bool,
-    viewer_left: bool,
+    ground: Ground,
+    path: Path,
+    path_lost: Arc<AtomicBool>,
+    patience: Patience,
+    begun: Instant,
+    /// Since when the viewer has no line to the rendezvous.
+    left: Option<Instant>,
+}
+
+/// The way to the viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// Not found yet.
+    Sought,
+    /// Packets go through.
+    Open,
+    /// It was there and is not now.
+    Lost { since: Instant },
 }
 
 impl<'a> Session<'a> {
@@ -60,9 +79,11 @@ impl<'a> Session<'a> {
         join: Join,
         line: &'a mut Line,
         inputs: mpsc::Receiver<Input>,
+        path_lost: Arc<AtomicBool>,
     ) -> Result<Self, Ended> {
-        let Join { transport, offer, ice_servers, .. } = join;
+        let Join { transport, offer, ice_servers, resume, .. } = join;
         let offer = Offer::parse(offer, transport).map_err(Ended::Refused)?;
+        let ground = Ground::of(&offer, transport).map_err(Ended::Refused)?;
         let warm = Warm::begin(&host, transport);
         let lease = host.network.lease().map_err(|error| {
             warn!("no session: {error}");
@@ -73,24 +94,25 @@ impl<'a> Session<'a> {
             let message = "the camera can't open a connection: see its log".to_owned();
             Ended::Refused(Error::new(ErrorCode::Other, message))
         };
-        let addresses = lease.addresses().to_vec();
         let rtp_offer = offer.rtp.as_ref();
         let wire = Arc::new(Wire::new(host.wire_limits()));
         let certificate = host.certificate.clone();
         let (connection, events) =
-            peer::connect(certificate, ice_servers, addresses, rtp_offer, wire.clone())
+            peer::connect(certificate, ice_servers, lease.sockets(), rtp_offer, wire.clone())
                 .await
                 .map_err(failed)?;
         let audio = rtp_offer.is_none_or(|offer| offer.audio.is_some());
-        let (rtp, answer) = match answer(&*connection, offer, wire).await {
-            Ok(answered) => answered,
-            Err(ended) => {
+        let (rtp, answer) = match begin(&*connection, offer, wire).await {
+            Ok(begun) => begun,
+            Err(error) => {
                 connection.close().await;
-                return Err(ended);
+                let message = format!("the offer can't be answered: {error}");
+                return Err(Ended::Refused(Error::new(ErrorCode::BadOffer, message)));
             }
         };
         line.answer(answer);
-        let parts = Parts::new(host, transport, audio, rtp, warm);
+        let patience = host.patience;
+        let parts = Parts::new(host, transport, resume, audio, rtp, warm);
         Ok(Self {
             line,
             connection,
@@ -98,25 +120,27 @@ impl<'a> Session<'a> {
             inputs,
             lease,
             parts,
-            connected: false,
-            viewer_left: false,
+            ground,
+            path: Path::Sought,
+            path_lost,
+            patience,
+            begun: Instant::now(),
+            left: None,
         })
     }
 
     /// From our answer to the end.
     async fn serve(mut self) -> Ended {
-        let begun = Instant::now();
-        let deadline = tokio::time::sleep(ESTABLISHMENT);
-        tokio::pin!(deadline);
         let ended = loop {
+            let deadline = self.deadline();
             let step = tokio::select! {
                 input = self.inputs.recv() => self.hear(input).await,
                 event = self.events.recv() => match event {
-                    Some(event) => self.follow(event, begun).await,
+                    Some(event) => self.follow(event).await,
                     None => Some(Ended::ConnectionLost),
                 },
                 ended = self.parts.next() => ended,
-                () = &mut deadline, if !self.is_established() => Some(Ended::NotEstablished),
+                ended = expire(deadline) => Some(ended),
             };
             if let Some(ended) = step {
                 break ended;
@@ -127,8 +151,19 @@ impl<'a> Session<'a> {
         ended
     }
 
-    fn is_established(&self) -> bool {
-        self.connected && self.parts.are_complete()
+    /// When the session's patience ends, and how.
+    fn deadline(&self) -> Option<(Instant, Ended)> {
+        let Patience { establishment, lost, gone } = self.patience;
+        match (self.path, self.left) {
+            (Path::Lost { since }, Some(left)) => {
+                Some(((since + lost).min(left.max(since) + gone), Ended::ViewerLeft))
+            }
+            (Path::Lost { since }, None) => Some((since + lost, Ended::ConnectionLost)),
+            (Path::Open, _) if self.parts.are_complete() => None,
+            (Path::Open | Path::Sought, _) => {
+                Some((self.begun + establishment, Ended::NotEstablished(establishment)))
+            }
+        }
     }
 
     /// Something from outside.
@@ -140,10 +175,15 @@ impl<'a> Session<'a> {
                 .await
                 .err()
                 .map(Ended::Refused),
-            Some(Input::ViewerLeft) if !self.connected => Some(Ended::ViewerLeft),
+            Some(Input::Resume(resume)) => self.resume(*resume).await,
+            Some(Input::NetworkChanged) => {
+                self.line.ask_for_restart();
+                None
+            }
+            Some(Input::ViewerLeft) if self.path == Path::Sought => Some(Ended::ViewerLeft),
             Some(Input::ViewerLeft) => {
-                debug!("the viewer's line to the rendezvous is gone; media goes on");
-                self.viewer_left = true;
+                debug!("the viewer's line to the rendezvous is gone; the session goes on");
+                self.left = Some(Instant::now());
                 None
             }
             Some(Input::Stop(reason)) => Some(Ended::Dismissed(reason)),
@@ -151,52 +191,145 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The viewer takes his session up again, perhaps by another line. What is wrong with his
+    /// offer he hears, and the session stays as it was.
+    async fn resume(&mut self, resume: Resume) -> Option<Ended> {
+        let Resume { id, transport, offer, ice_servers, outbox } = resume;
+        // Candidates are counted for each generation.
+        *self.line = Line::new(id, outbox);
+        self.left = None;
+        let (sdp, ground) = match self.ground.renew(offer, transport) {
+            Ok(Renewal::Restart { sdp, ground }) => (sdp, ground),
+            Ok(Renewal::Repeat) => {
+                if let Some(answer) = self.connection.local_description().await {
+                    debug!("the answer is repeated");
+                    self.line.answer(answer.sdp);
+                }
+                return None;
+            }
+            Err(error) => {
+                debug!("no restart: {error}");
+                self.line.error(error);
+                return None;
+            }
+        };
+        if !self.connection.can_rebind() {
+            let message = "the camera's network is another: join anew".to_owned();
+            return Some(Ended::Refused(Error::new(ErrorCode::SessionGone, message)));
+        }
+        if let Err(error) = self.connection.renew_servers(ice_servers).await {
+            warn!("the ICE servers can't be renewed: {error}");
+        }
+        info!(line = id.0, "the viewer restarts ICE");
+        match answer(&*self.connection, sdp).await {
+            Ok(answer) => {
+                self.ground = ground;
+                self.line.answer(answer);
+                // From here on as long as for a path that was lost just now.
+                if matches!(self.path, Path::Lost { .. }) {
+                    self.path = Path::Lost { since: Instant::now() };
+                }
+                None
+            }
+            Err(error) => {
+                // Half applied: the connection can't be trusted any more.
+                let message = format!("the session can't be restarted: {error}; join anew");
+                Some(Ended::Refused(Error::new(ErrorCode::SessionGone, message)))
+            }
+        }
+    }
+
     /// Something from the connection.
-    async fn follow(&mut self, event: PeerEvent, begun: Instant) -> Option<Ended> {
+    async fn follow(&mut self, event: PeerEvent) -> Option<Ended> {
         match event {
             PeerEvent::Candidate(candidate) => {
                 self.line.candidate(&candidate.candidate, &self.lease);
+                None
             }
-            PeerEvent::CandidatesComplete => self.line.candidates_complete(),
-            PeerEvent::State(RTCPeerConnectionState::Connected) => {
-                if !self.connected {
-                    self.connected = true;
-                    info!("connected within {} ms", begun.elapsed().as_millis());
-                    self.parts.connected();
-                }
+            PeerEvent::CandidatesComplete => {
+                self.line.candidates_complete();
+                None
             }
-            PeerEvent::State(RTCPeerConnectionState::Disconnected) if self.viewer_left => {
-                return Some(Ended::ViewerLeft);
+            PeerEvent::State(state) => self.follow_path(state),
+            PeerEvent::Channel(channel) => {
+                self.parts.open(channel).await;
+                None
             }
-            PeerEvent::State(RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) => {
-                let left = self.viewer_left;
+        }
+    }
+
+    fn follow_path(&mut self, state: RTCPeerConnectionState) -> Option<Ended> {
+        use RTCPeerConnectionState::{Closed, Connected, Connecting, Disconnected, Failed};
+        debug!("connection: {state}");
+        match (state, self.path) {
+            (Connected, Path::Sought) => {
+                info!("connected within {} ms", self.begun.elapsed().as_millis());
+                self.open_path();
+            }
+            (Connected, Path::Lost { since }) => {
+                info!("the path is back after {:.1} s", since.elapsed().as_secs_f64());
+                self.open_path();
+            }
+            (Disconnected, Path::Open) => {
+                let patience = self.patience.lost.as_secs();
+                info!("the path to the viewer is lost; waiting up to {patience} s for him");
+                self.lose_path();
+            }
+            // A restart of ICE.
+            (Connecting, Path::Open) => self.lose_path(),
+            // Where the path was open: not the path, but what runs on it (DTLS).
+            (Failed, Path::Sought | Path::Open) | (Closed, _) => {
+                let left = self.left.is_some();
                 return Some(if left { Ended::ViewerLeft } else { Ended::ConnectionLost });
             }
-            PeerEvent::State(state) => debug!("connection: {state}"),
-            PeerEvent::Channel(channel) => self.parts.open(channel).await,
+            _ => {}
         }
         None
     }
+
+    fn lose_path(&mut self) {
+        self.path = Path::Lost { since: Instant::now() };
+        self.path_lost.store(true, Ordering::Relaxed);
+        self.parts.path_lost();
+    }
+
+    fn open_path(&mut self) {
+        self.path = Path::Open;
+        self.path_lost.store(false, Ordering::Relaxed);
+        self.parts.path_found();
+    }
 }
 
-/// Applies the viewer's offer and makes our answer.
-async fn answer(
+/// Adds what the viewer's first offer asks for, and answers it.
+async fn begin(
     connection: &dyn PeerConnection,
     offer: Offer,
     wire: Arc<Wire>,
-) -> Result<(Option<rtp::Sender>, String), Ended> {
-    let refuse = |error: webrtc::error::Error| {
-        let message = format!("the offer can't be answered: {error}");
-        Ended::Refused(Error::new(ErrorCode::BadOffer, message))
-    };
+) -> webrtc::error::Result<(Option<rtp::Sender>, String)> {
     let rtp = match &offer.rtp {
-        Some(offer) => Some(rtp::Sender::add_to(connection, offer, wire).await.map_err(refuse)?),
+        Some(offer) => Some(rtp::Sender::add_to(connection, offer, wire).await?),
         None => None,
     };
-    let description = RTCSessionDescription::offer(offer.sdp).map_err(refuse)?;
-    connection.set_remote_description(description).await.map_err(refuse)?;
-    let answer = connection.create_answer(None).await.map_err(refuse)?;
+    Ok((rtp, answer(connection, offer.sdp).await?))
+}
+
+/// Applies an offer and makes our answer.
+async fn answer(connection: &dyn PeerConnection, sdp: String) -> webrtc::error::Result<String> {
+    let description = RTCSessionDescription::offer(sdp)?;
+    connection.set_remote_description(description).await?;
+    let answer = connection.create_answer(None).await?;
     let sdp = answer.sdp.clone();
-    connection.set_local_description(answer).await.map_err(refuse)?;
-    Ok((rtp, sdp))
+    connection.set_local_description(answer).await?;
+    Ok(sdp)
+}
+
+/// Resolves with the end when the deadline has passed; never without one.
+async fn expire(deadline: Option<(Instant, Ended)>) -> Ended {
+    match deadline {
+        Some((at, ended)) => {
+            tokio::time::sleep_until(at).await;
+            ended
+        }
+        None => std::future::pending().await,
+    }
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `life` | the life of a session: offer, answer, connection, end |
 //! | `signalling` | the viewer's line: candidates both ways, answer, farewell |
+//! | `restart` | the offers by which a viewer takes his session up again |
 //! | `parts` | what runs on the connection: control channel, media |
 //! | `offer` | what the viewer's offer has for us |
 //! | [`network`] | where a session listens, and under which addresses it says so |
@@ -18,14 +19,26 @@
 //! | `control` | the `control` data channel |
 //!
 //! ```text
-//!  join ─▶ offer ─▶ peer connection ─▶ answer ─▶ candidates ⇄ ─▶ connected ─▶ media, control
-//!                                                      └─▶ 30 s: given up        └─▶ ended
+//!  join ─▶ offer ─▶ peer connection ─▶ answer ─▶ candidates ⇄ ─▶ connected ─▶ media, control ─▶ ended
+//!                                                      │            │  ▲
+//!                                                      │  path lost │  │ back by itself, or by a
+//!                                                      ▼            ▼  │ join with the resume key
+//!                                              30 s: given up ◀── media pauses
 //! ```
+//!
+//! The way to the viewer may break without the session: [`Patience`] says how long it waits.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use peercam_media::Camera;
-use peercam_protocol::signalling::{ByeReason, Candidate, Error, SessionId, Transport};
+use peercam_protocol::signalling::{ByeReason, Candidate, Error, ResumeKey, SessionId, Transport};
 use rtc::peer_connection::transport::RTCIceServer;
 use tokio::sync::mpsc;
 use tracing::{Instrument, info_span};
@@ -40,6 +53,7 @@ pub mod network;
 mod offer;
 mod parts;
 mod peer;
+mod restart;
 mod rtp;
 mod runtime;
 pub mod servers;
@@ -69,6 +83,31 @@ pub struct Host {
     pub network: Arc<Network>,
     /// Bit rate of the picture in kbit/s.
     pub bitrate_kbps: u32,
+    /// How long to wait for viewers.
+    pub patience: Patience,
+}
+
+/// How long a session waits for its viewer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For him to get from his offer to an open connection and its data channels.
+    pub establishment: Duration,
+    /// For the path to come back once it is lost, by itself or by a resume: as long as consent to
+    /// send lasts (RFC 7675 §5.1).
+    pub lost: Duration,
+    /// The same where his line to the rendezvous is gone too: most likely he closed the page, but
+    /// a phone that changes its network loses both, and is back in a moment.
+    pub gone: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            establishment: Duration::from_secs(30),
+            lost: Duration::from_secs(30),
+            gone: Duration::from_secs(5),
+        }
+    }
 }
 
 impl Host {
@@ -91,12 +130,30 @@ pub struct Join {
     pub ice_servers: Vec<RTCIceServer>,
     /// Where answer, candidates and errors go.
     pub outbox: Outbox,
+    /// By what the viewer takes the session up again.
+    pub resume: ResumeKey,
+}
+
+/// A viewer's wish to go on watching: an offer that restarts ICE.
+pub struct Resume {
+    /// What the session goes by from now on, on the connection of `outbox`.
+    pub id: SessionId,
+    /// As the session's.
+    pub transport: Transport,
+    /// His offer (SDP).
+    pub offer: String,
+    /// Servers to gather candidates with.
+    pub ice_servers: Vec<RTCIceServer>,
+    /// Where answer, candidates and errors go from now on.
+    pub outbox: Outbox,
 }
 
 /// What a session is told.
-#[derive(Debug)]
 enum Input {
     Candidate(Candidate),
+    Resume(Box<Resume>),
+    /// This machine's addresses or routes have changed.
+    NetworkChanged,
     /// His line to the rendezvous is gone.
     ViewerLeft,
     Stop(ByeReason),
@@ -106,6 +163,7 @@ enum Input {
 #[derive(Debug, Clone)]
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
+    path_lost: Arc<AtomicBool>,
 }
 
 /// How a session ended.
@@ -115,8 +173,8 @@ pub enum Ended {
     ViewerLeft,
     /// ICE or DTLS failed, or the viewer fell silent.
     ConnectionLost,
-    /// Nobody came: the offer was abandoned.
-    NotEstablished,
+    /// Nobody came in the time given: the offer was abandoned.
+    NotEstablished(Duration),
     /// We ended it.
     Dismissed(ByeReason),
     /// The camera does no longer give anything.
@@ -129,8 +187,30 @@ impl Handle {
     /// A session for `join`, and its task: run it.
     pub fn new(host: Host, join: Join) -> (Self, impl Future<Output = Ended> + Send + 'static) {
         let (inputs, receiver) = mpsc::channel(INPUTS);
+        let path_lost = Arc::new(AtomicBool::new(false));
         let span = info_span!("session", id = join.id.0, transport = %join.transport);
-        (Self { inputs }, life::run(host, join, receiver).instrument(span))
+        let life = life::run(host, join, receiver, path_lost.clone()).instrument(span);
+        (Self { inputs, path_lost }, life)
+    }
+
+    /// Whether the viewer was there and is out of reach now: such a session is the first to go.
+    pub fn is_path_lost(&self) -> bool {
+        self.path_lost.load(Ordering::Relaxed)
+    }
+
+    /// The viewer takes the session up again. False: see [`Handle::candidate`].
+    #[must_use]
+    pub fn resume(&self, resume: Resume) -> bool {
+        !matches!(
+            self.inputs.try_send(Input::Resume(Box::new(resume))),
+            Err(mpsc::error::TrySendError::Full(_))
+        )
+    }
+
+    /// This machine's addresses or routes have changed.
+    pub fn network_changed(&self) {
+        // A queue that is full of candidates is one of a viewer who is restarting anyway.
+        drop(self.inputs.try_send(Input::NetworkChanged));
     }
 
     /// A candidate of the viewer's. False: he sends faster than he is served, and it was dropped.
@@ -160,8 +240,8 @@ impl fmt::Display for Ended {
         match self {
             Self::ViewerLeft => f.write_str("the viewer left"),
             Self::ConnectionLost => f.write_str("the connection was lost"),
-            Self::NotEstablished => {
-                let limit = life::ESTABLISHMENT.as_secs();
+            Self::NotEstablished(limit) => {
+                let limit = limit.as_secs();
                 write!(f, "connection and data channels were not complete within {limit} s")
             }
             Self::Dismissed(ByeReason::CameraStopping) | Self::CameraStopped => {

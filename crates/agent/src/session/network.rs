@@ -1,9 +1,18 @@
 //! Where a session listens, and under which addresses it says so.
+//!
+//! A session outlives the addresses it began with. The library binds its sockets anew with each
+//! restart of ICE and asks for the addresses at that moment: it gets [`Sockets`], which looks what
+//! this machine has then. Nothing else would do for all that happens to a network: a socket that
+//! moves under the library's feet keeps its old name, and with it candidates, relay allocations
+//! and reflexive addresses that lead nowhere; a restart makes all of them new, on any change, in
+//! the time of one exchange of messages. Until then what still works goes on working.
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, SocketAddr, UdpSocket},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
+    vec,
 };
 
 use rtc::{
@@ -34,12 +43,18 @@ pub enum Error {
     NoPort(u16, u16),
 }
 
-/// The addresses of one session. Its port is free again when this is dropped.
+/// The right of one session to have sockets. Its port is free again when this is dropped.
 #[derive(Debug)]
 pub struct Lease {
     network: Arc<Network>,
-    addresses: Vec<SocketAddr>,
     port: Option<u16>,
+}
+
+/// Where a session's sockets are bound: on every address that this machine has when it is asked.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    network: Arc<Network>,
+    port: u16,
 }
 
 impl Network {
@@ -48,16 +63,24 @@ impl Network {
         Self { config, taken: Mutex::default() }
     }
 
-    /// Addresses to bind for one session: one of each network interface as it is now.
+    /// Addresses that viewers may reach, as they are now.
+    ///
+    /// # Errors
+    ///
+    /// Without any.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>, Error> {
+        local_addresses(self.config.loopback)
+    }
+
+    /// A session's place.
     ///
     /// # Errors
     ///
     /// Without any address, or without a free port.
     pub fn lease(self: &Arc<Self>) -> Result<Lease, Error> {
-        let local = local_addresses(self.config.loopback)?;
+        let local = self.addresses()?;
         let Some(range) = self.config.udp_ports.clone() else {
-            let addresses = local.iter().map(|&ip| SocketAddr::new(ip, 0)).collect();
-            return Ok(Lease { network: self.clone(), addresses, port: None });
+            return Ok(Lease { network: self.clone(), port: None });
         };
         // The library binds the sockets, so all that can be done here is to look whether that
         // will work; between two sessions the set decides.
@@ -68,15 +91,14 @@ impl Network {
             .find(|&port| local.iter().all(|&ip| UdpSocket::bind((ip, port)).is_ok()))
             .ok_or(Error::NoPort(*range.start(), *range.end()))?;
         taken.insert(port);
-        let addresses = local.iter().map(|&ip| SocketAddr::new(ip, port)).collect();
-        Ok(Lease { network: self.clone(), addresses, port: Some(port) })
+        Ok(Lease { network: self.clone(), port: Some(port) })
     }
 }
 
 impl Lease {
-    /// Where to bind; port 0 is any.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where to bind.
+    pub fn sockets(&self) -> Sockets {
+        Sockets { network: self.network.clone(), port: self.port.unwrap_or_default() }
     }
 
     /// The candidates to send besides `candidate`: for each advertised address of its family the
@@ -95,6 +117,18 @@ impl Lease {
             .zip(1..)
             .map(|(ip, nth)| advertise(&candidate, *ip, nth))
             .collect()
+    }
+}
+
+impl ToSocketAddrs for Sockets {
+    type Iter = vec::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        // Without any address there is nothing to bind, which the library takes for the end. On
+        // loopback the connection lives on, to be restarted when there is a network again.
+        let all = self.network.addresses().unwrap_or_else(|_| vec![Ipv4Addr::LOCALHOST.into()]);
+        let all: Vec<_> = all.into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect();
+        Ok(all.into_iter())
     }
 }
 
@@ -178,18 +212,25 @@ mod tests {
             .unwrap()
     }
 
+    fn port(lease: &Lease) -> u16 {
+        let ports: HashSet<u16> =
+            lease.sockets().to_socket_addrs().unwrap().map(|address| address.port()).collect();
+        assert_eq!(ports.len(), 1, "one port on all addresses");
+        ports.into_iter().next().unwrap()
+    }
+
     #[test]
     fn sessions_get_different_ports_and_give_them_back() {
         let range = free_range(2);
         let network = network(Some(range.clone()), &[]);
         let first = network.lease().unwrap();
         let second = network.lease().unwrap();
-        assert!(first.addresses().iter().all(|address| range.contains(&address.port())));
-        assert_ne!(first.addresses()[0].port(), second.addresses()[0].port());
+        assert!(range.contains(&port(&first)));
+        assert_ne!(port(&first), port(&second));
         assert!(matches!(network.lease(), Err(Error::NoPort(..))));
-        let port = first.addresses()[0].port();
+        let free = port(&first);
         drop(first);
-        assert_eq!(network.lease().unwrap().addresses()[0].port(), port);
+        assert_eq!(port(&network.lease().unwrap()), free);
     }
 
     #[test]
@@ -197,7 +238,7 @@ mod tests {
         let range = free_range(2);
         let _other = UdpSocket::bind(("127.0.0.1", *range.start())).unwrap();
         let lease = network(Some(range.clone()), &[]).lease().unwrap();
-        assert_eq!(lease.addresses()[0].port(), *range.end());
+        assert_eq!(port(&lease), *range.end());
     }
 
     #[test]

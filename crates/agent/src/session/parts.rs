@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use peercam_protocol::{
     control::{CHANNEL, MEDIA_CHANNEL},
-    signalling::{ByeReason, Transport},
+    signalling::{ByeReason, ResumeKey, Transport},
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -34,6 +34,10 @@ pub(super) struct Parts {
     /// Keeps the encoders running while the connection is made.
     warm: Option<Warm>,
     clock: (watch::Sender<Option<Clock>>, watch::Receiver<Option<Clock>>),
+    /// Whether there is a path to the viewer.
+    path: watch::Sender<bool>,
+    /// Told on the control channel.
+    resume: ResumeKey,
     /// Once there is a control channel.
     dismiss: Option<oneshot::Sender<ByeReason>>,
     media_started: bool,
@@ -74,6 +78,7 @@ impl Parts {
     pub fn new(
         host: Host,
         transport: Transport,
+        resume: ResumeKey,
         audio: bool,
         rtp: Option<rtp::Sender>,
         warm: Warm,
@@ -85,6 +90,8 @@ impl Parts {
             rtp,
             warm: Some(warm),
             clock: watch::channel(None),
+            path: watch::Sender::new(true),
+            resume,
             dismiss: None,
             media_started: false,
             tasks: JoinSet::new(),
@@ -96,9 +103,18 @@ impl Parts {
         self.dismiss.is_some() && self.media_started
     }
 
-    /// ICE and DTLS are there.
-    pub fn connected(&mut self) {
+    /// There is a path to the viewer, for the first time or again: media begins, with a key frame.
+    pub fn path_found(&mut self) {
+        if !self.path.send_replace(true) && self.media_started {
+            self.host.camera.request_key_frame(peercam_media::Stream::Main);
+        }
         self.start_rtp();
+    }
+
+    /// The path is lost: nothing is sent into the void, least of all what would be old when the
+    /// path is back.
+    pub fn path_lost(&mut self) {
+        self.path.send_replace(false);
     }
 
     /// The viewer opened a data channel.
@@ -121,6 +137,7 @@ impl Parts {
             camera: self.host.camera.clone(),
             transport: self.transport,
             audio: self.audio,
+            resume: self.resume.clone(),
             clock: self.clock.1.clone(),
             dismiss: dismissed,
         };
@@ -135,8 +152,9 @@ impl Parts {
         let frames = camera.subscribe_frames(peercam_media::Stream::Main);
         self.warm = None;
         let (packetizer, clock) = (self.host.packetizer.clone(), self.clock.0.clone());
+        let path = self.path.subscribe();
         let task = async move {
-            if let Err(error) = sender.run(camera, frames, packetizer, clock).await {
+            if let Err(error) = sender.run(camera, frames, packetizer, clock, path).await {
                 debug!("rtp: {error}");
             }
             TaskEnded::Media
@@ -149,8 +167,9 @@ impl Parts {
         let chunks = self.host.camera.subscribe_chunks(peercam_media::Stream::Main);
         self.warm = None;
         let (limits, clock) = (Limits::new(self.host.bitrate_kbps), self.clock.0.clone());
+        let path = self.path.subscribe();
         let task = async move {
-            if let Err(error) = fmp4::run(channel, chunks, limits, clock).await {
+            if let Err(error) = fmp4::run(channel, chunks, limits, clock, path).await {
                 debug!("fmp4: {error}");
             }
             TaskEnded::Media

@@ -1,6 +1,6 @@
 //! The library's peer connection, set up as this camera needs it.
 
-use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use rtc::{
     ice::mdns::MulticastDnsMode,
@@ -30,13 +30,15 @@ use webrtc::{
 
 use super::{
     interceptors::{self, Wire},
+    network::Sockets,
     offer::{Codec, RateFeedback, RtpOffer},
     runtime::LeanRuntime,
 };
 
-/// Silence after which a connection counts as interrupted, and as lost.
+/// Silence after which a connection counts as interrupted; and from there to where the library
+/// gives up looking for a path, which is no sooner than the session does.
 const DISCONNECTED: Duration = Duration::from_secs(5);
-const FAILED: Duration = Duration::from_secs(10);
+const FAILED: Duration = Duration::from_secs(30);
 /// How often a quiet connection is kept open.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Time between two rounds of connectivity checks, and rounds for each pair: 5 s in all. The
@@ -68,10 +70,24 @@ pub(super) enum PeerEvent {
 /// dropped, as it would be if a session broke down.
 pub(super) struct Connection {
     inner: Arc<dyn PeerConnection>,
+    /// Whether it has a socket for multicast DNS.
+    multicast: bool,
     closed: bool,
 }
 
 impl Connection {
+    /// Whether the sockets can be bound anew for a restart of ICE: the library takes one that
+    /// can't, even the one for multicast DNS, for the end of the connection.
+    pub fn can_rebind(&self) -> bool {
+        !self.multicast || has_multicast()
+    }
+
+    /// Servers for the next generation of candidates.
+    pub async fn renew_servers(&self, ice_servers: Vec<RTCIceServer>) -> Result<()> {
+        let configuration = RTCConfigurationBuilder::new().with_ice_servers(ice_servers).build();
+        self.inner.set_configuration(configuration).await
+    }
+
     /// Tells the viewer and waits until the sockets are closed.
     pub async fn close(mut self) {
         self.closed = true;
@@ -101,15 +117,16 @@ async fn close(connection: Arc<dyn PeerConnection>) {
     }
 }
 
-/// Makes a connection, with sockets on `addresses`.
+/// Makes a connection, with sockets on `sockets`; bound anew with each restart of ICE.
 pub(super) async fn connect(
     certificate: RTCCertificate,
     ice_servers: Vec<RTCIceServer>,
-    addresses: Vec<SocketAddr>,
+    sockets: Sockets,
     rtp: Option<&RtpOffer>,
     wire: Arc<Wire>,
 ) -> Result<(Connection, mpsc::Receiver<PeerEvent>)> {
     let (events, receiver) = mpsc::channel(EVENTS);
+    let multicast = has_multicast();
     let configuration = RTCConfigurationBuilder::new()
         .with_ice_servers(ice_servers)
         .with_certificates(vec![certificate])
@@ -117,26 +134,27 @@ pub(super) async fn connect(
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_media_engine(media_engine(rtp)?)
-        .with_setting_engine(settings())
+        .with_setting_engine(settings(multicast))
         .with_interceptor_registry(interceptors::registry(wire))
         .with_handler(Arc::new(Handler { events }))
         .with_runtime(Arc::new(LeanRuntime(TokioRuntime)))
-        .with_udp_addrs(addresses)
+        .with_udp_addrs(vec![sockets])
         .build()
         .await?;
-    Ok((Connection { inner: Arc::new(connection), closed: false }, receiver))
+    Ok((Connection { inner: Arc::new(connection), multicast, closed: false }, receiver))
 }
 
-fn settings() -> SettingEngine {
-    // Browsers hide their addresses behind names (RFC 8828, mDNS) and those are resolved by a
-    // multicast socket; a network without multicast is no reason to fail.
-    let mdns = match MulticastSocket::new().into_std() {
-        Ok(_) => MulticastDnsMode::QueryOnly,
-        Err(error) => {
-            debug!("no multicast DNS: {error}");
-            MulticastDnsMode::Disabled
-        }
-    };
+/// Browsers hide their addresses behind names (RFC 8828, mDNS) and those are resolved by a
+/// multicast socket; a network without multicast is no reason to fail.
+fn has_multicast() -> bool {
+    MulticastSocket::new()
+        .into_std()
+        .inspect_err(|error| debug!("no multicast DNS: {error}"))
+        .is_ok()
+}
+
+fn settings(multicast: bool) -> SettingEngine {
+    let mdns = if multicast { MulticastDnsMode::QueryOnly } else { MulticastDnsMode::Disabled };
     let at_once = Some(Duration::ZERO);
     SettingEngineBuilder::new()
         .with_multicast_dns_mode(mdns)
@@ -145,6 +163,8 @@ fn settings() -> SettingEngine {
         .with_srflx_acceptance_min_wait(at_once)
         .with_prflx_acceptance_min_wait(at_once)
         .with_relay_acceptance_min_wait(at_once)
+        // New sockets and new allocations with each restart of ICE: see `network`.
+        .with_discard_local_candidates_during_ice_restart(true)
         // The library sends a client's first DTLS message only with its next timer, while a
         // server's answers go out at once.
         .with_answering_dtls_role(RTCDtlsRole::Server)

@@ -98,18 +98,21 @@ impl Sender {
         Ok(Self { video, audio, wire, gate: Gate::default() })
     }
 
-    /// Sends until the camera stops or the connection is closed. Reports to `clock` when frames
-    /// were captured; passes the viewer's wish for a key frame on.
+    /// Sends until the camera stops or the connection is closed; nothing while there is no `path`,
+    /// and after that from a key frame on. Reports to `clock` when frames were captured; passes
+    /// the viewer's wish for a key frame on.
     pub async fn run(
         mut self,
         camera: Arc<Camera>,
         mut frames: Subscription<Frame>,
         packetizer: Arc<Packetizer>,
         clock: watch::Sender<Option<Clock>>,
+        path: watch::Receiver<bool>,
     ) -> Result<()> {
         let feedback = self.video.track.clone();
         let mut estimate = self.wire.status();
         let mut said = Instant::now();
+        let mut interrupted = false;
         loop {
             tokio::select! {
                 Ok(()) = estimate.changed() => {
@@ -120,7 +123,11 @@ impl Sender {
                     }
                 }
                 frame = frames.recv() => match frame {
+                    Some(_) if !*path.borrow() => interrupted = true,
+                    // Nothing to decode it with.
+                    Some(Frame::Video(unit)) if interrupted && !unit.key => {}
                     Some(Frame::Video(unit)) => {
+                        interrupted = false;
                         if self.admits(&unit, &camera) {
                             self.send_video(&unit, &packetizer, &clock).await?;
                         }

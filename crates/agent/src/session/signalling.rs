@@ -44,6 +44,11 @@ impl Line {
         self.send_candidate(String::new());
     }
 
+    /// Asks the viewer for an offer that restarts ICE.
+    pub fn ask_for_restart(&self) {
+        self.outbox.send(FromCamera::Restart { session: self.id });
+    }
+
     /// What went wrong.
     pub fn error(&self, error: Error) {
         self.outbox.send(FromCamera::Error { session: Some(self.id), error });
@@ -54,7 +59,7 @@ impl Line {
         let reason = match ended {
             Ended::Refused(error) => return self.error(error.clone()),
             Ended::ViewerLeft => return,
-            Ended::ConnectionLost | Ended::NotEstablished => ByeReason::ConnectionLost,
+            Ended::ConnectionLost | Ended::NotEstablished(_) => ByeReason::ConnectionLost,
             Ended::Dismissed(reason) => *reason,
             Ended::CameraStopped => ByeReason::CameraStopping,
         };

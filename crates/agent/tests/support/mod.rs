@@ -4,12 +4,13 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 pub mod fake_rendezvous;
+pub mod path;
 pub mod signalling;
 pub mod viewer;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use peercam_agent::{Config, config::Layer};
+use peercam_agent::{Config, config::Layer, session::Patience};
 use peercam_heartbeat::Notifier;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -70,11 +71,23 @@ impl Agent {
         agent
     }
 
+    /// The same, with sessions that wait as long as `patience` says.
+    pub async fn with_patience(rendezvous: SocketAddr, patience: Patience) -> Self {
+        let agent = Self::launch_with(rendezvous, "", |config| config.patience = patience);
+        agent.hosted(rendezvous).await;
+        agent
+    }
+
     /// Starts it.
     pub fn launch(rendezvous: SocketAddr, more: &str) -> Self {
+        Self::launch_with(rendezvous, more, |_| {})
+    }
+
+    fn launch_with(rendezvous: SocketAddr, more: &str, change: impl FnOnce(&mut Config)) -> Self {
         let state = TempDir::new().unwrap();
         let layers = [Layer::new("base", base(state.path(), rendezvous)), Layer::new("more", more)];
-        let config = Config::from_layers(&layers).unwrap();
+        let mut config = Config::from_layers(&layers).unwrap();
+        change(&mut config);
         let (shutdown, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let notifier = Notifier::from_env().unwrap();

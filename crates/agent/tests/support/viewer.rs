@@ -10,14 +10,15 @@ use std::{
 use bytes::Bytes;
 use peercam_protocol::{
     control::{CHANNEL, Event, MEDIA_CHANNEL, Request},
-    signalling::{Candidate, Error, FromViewer, ToViewer, Transport},
+    signalling::{Candidate, Error, FromViewer, ResumeKey, ToViewer, Transport},
     wire,
 };
 use rtc::{
     interceptor::Registry,
     peer_connection::{
         configuration::{
-            interceptor_registry::register_default_interceptors, media_engine::MediaEngine,
+            RTCOfferOptions, interceptor_registry::register_default_interceptors,
+            media_engine::MediaEngine,
         },
         sdp::RTCSessionDescription,
     },
@@ -38,9 +39,13 @@ use webrtc::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
         RTCIceCandidateInit, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
     },
+    runtime::TokioRuntime,
 };
 
-use super::signalling::Socket;
+use super::{
+    path::{Path, PathRuntime},
+    signalling::Socket,
+};
 
 /// How to watch.
 #[derive(Debug, Clone)]
@@ -62,6 +67,8 @@ impl ViewerOptions {
 pub struct Received {
     /// ICE and DTLS are there.
     pub connected: bool,
+    /// How often they came to be there.
+    pub connections: usize,
     /// The connection was there and is gone.
     pub closed: bool,
     /// Whole pictures (RTP packets with the marker), and key frames among them.
@@ -78,6 +85,9 @@ pub struct Received {
     /// From signalling, after the answer.
     pub errors: Vec<Error>,
     pub byes: usize,
+    /// The camera asked for a restart of ICE.
+    pub restarts_asked: usize,
+    pub answers: usize,
     /// Since the offer was sent.
     pub connected_after: Option<Duration>,
     pub first_frame_after: Option<Duration>,
@@ -89,9 +99,18 @@ pub struct Viewer {
     control: Arc<dyn DataChannel>,
     received: watch::Receiver<Received>,
     video: Arc<Mutex<Option<Arc<dyn TrackRemote>>>>,
-    /// Ends the line to the rendezvous when dropped.
-    outgoing: Option<mpsc::Sender<FromViewer>>,
+    outgoing: mpsc::Sender<Outgoing>,
     tasks: Vec<JoinHandle<()>>,
+    transport: Transport,
+    /// To the camera; the line to the rendezvous is another one.
+    pub path: Path,
+}
+
+/// For the line to the rendezvous.
+enum Outgoing {
+    Say(FromViewer),
+    /// From now on the line is this; without one, there is none.
+    Use(Box<Option<Socket>>),
 }
 
 impl Viewer {
@@ -100,7 +119,7 @@ impl Viewer {
         let mut socket = Socket::watch(server, room).await;
         socket.until_online().await;
         let (received, receiver) = watch::channel(Received::default());
-        let (outgoing, mut outbox) = mpsc::channel::<FromViewer>(64);
+        let (outgoing, mut outbox) = mpsc::channel::<Outgoing>(64);
         let video = Arc::new(Mutex::new(None));
         let begun = Instant::now();
         let handler = Handler {
@@ -109,6 +128,7 @@ impl Viewer {
             video: video.clone(),
             begun,
         };
+        let path = Path::default();
         let mut engine = MediaEngine::default();
         engine.register_default_codecs().unwrap();
         let registry = register_default_interceptors(Registry::new(), &mut engine).unwrap();
@@ -117,6 +137,7 @@ impl Viewer {
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(handler))
+            .with_runtime(Arc::new(PathRuntime(TokioRuntime, path.clone())))
             .with_udp_addrs(vec![options.local])
             .build()
             .await
@@ -149,21 +170,71 @@ impl Viewer {
         let peer = connection.clone();
         tasks.push(tokio::spawn(async move {
             // Candidates may overtake nothing: the answer comes first on the same line.
+            let mut socket = Some(socket);
             loop {
                 tokio::select! {
-                    message = socket.next() => match message {
+                    message = listen(&mut socket) => match message {
                         Some(message) => hear(&peer, message, &received).await,
-                        None => return,
+                        None => socket = None,
                     },
-                    message = outbox.recv() => match message {
-                        Some(message) => socket.send(&message).await,
-                        None => return,
+                    message = outbox.recv() => match (message, &mut socket) {
+                        (Some(Outgoing::Say(message)), Some(socket)) => {
+                            socket.send(&message).await;
+                        }
+                        (Some(Outgoing::Say(_)), None) => {}
+                        (Some(Outgoing::Use(other)), _) => socket = *other,
+                        (None, _) => return,
                     },
                 }
             }
         }));
-        let outgoing = Some(outgoing);
-        Self { connection, control, received: receiver, video, outgoing, tasks }
+        let transport = options.transport;
+        Self { connection, control, received: receiver, video, outgoing, tasks, transport, path }
+    }
+
+    /// What the camera gave him to take the session up again.
+    pub async fn resume_key(&self) -> ResumeKey {
+        let key = |event: &Event| match event {
+            Event::Session { resume } => Some(resume.clone()),
+            _ => None,
+        };
+        let all = self.until("the resume key", |all| all.events.iter().any(|e| key(e).is_some()));
+        all.await.events.iter().find_map(key).unwrap()
+    }
+
+    /// Takes another line to the rendezvous, or none.
+    pub async fn use_line(&self, socket: Option<Socket>) {
+        assert!(self.outgoing.send(Outgoing::Use(Box::new(socket))).await.is_ok());
+    }
+
+    /// Offers a restart of ICE on the line there is.
+    pub async fn restart(&self) {
+        let key = self.resume_key().await;
+        self.restart_with(key).await;
+    }
+
+    /// The same with any key.
+    pub async fn restart_with(&self, key: ResumeKey) {
+        let offer = self.offer_restart().await;
+        self.join_again(offer.sdp.clone(), key).await;
+        self.apply_offer(offer).await;
+    }
+
+    /// An offer that restarts ICE; nothing has happened yet.
+    pub async fn offer_restart(&self) -> RTCSessionDescription {
+        let options = RTCOfferOptions { ice_restart: true };
+        self.connection.create_offer(Some(options)).await.unwrap()
+    }
+
+    /// The candidates that belong to an offer are gathered and sent from here on.
+    pub async fn apply_offer(&self, offer: RTCSessionDescription) {
+        self.connection.set_local_description(offer).await.unwrap();
+    }
+
+    /// Any offer with any key.
+    pub async fn join_again(&self, offer: String, key: ResumeKey) {
+        let transport = self.transport;
+        self.signal(FromViewer::Join { transport, offer, resume: Some(key) }).await;
     }
 
     /// What has been received up to now.
@@ -211,7 +282,7 @@ impl Viewer {
 
     /// A message to the rendezvous.
     pub async fn signal(&self, message: FromViewer) {
-        self.outgoing.as_ref().unwrap().send(message).await.unwrap();
+        assert!(self.outgoing.send(Outgoing::Say(message)).await.is_ok());
     }
 
     /// Leaves as a closed page does: without a word.
@@ -223,6 +294,14 @@ impl Viewer {
     }
 }
 
+/// The next message; none from a line that broke; for ever without a line.
+async fn listen(socket: &mut Option<Socket>) -> Option<ToViewer> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn hear(
     peer: &Arc<dyn PeerConnection>,
     message: ToViewer,
@@ -231,7 +310,11 @@ async fn hear(
     match message {
         ToViewer::Answer { sdp } => {
             let answer = RTCSessionDescription::answer(sdp).unwrap();
-            peer.set_remote_description(answer).await.unwrap();
+            // It may be here before the offer is applied.
+            while peer.set_remote_description(answer.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            received.send_modify(|all| all.answers += 1);
         }
         ToViewer::Candidate { candidate } if !candidate.candidate.is_empty() => {
             let candidate = RTCIceCandidateInit {
@@ -244,6 +327,7 @@ async fn hear(
             peer.add_ice_candidate(candidate).await.unwrap();
         }
         ToViewer::Error { error } => received.send_modify(|all| all.errors.push(error)),
+        ToViewer::Restart {} => received.send_modify(|all| all.restarts_asked += 1),
         ToViewer::Bye { .. } => received.send_modify(|all| all.byes += 1),
         _ => {}
     }
@@ -275,7 +359,7 @@ async fn read_media(
 
 struct Handler {
     received: watch::Sender<Received>,
-    outgoing: mpsc::Sender<FromViewer>,
+    outgoing: mpsc::Sender<Outgoing>,
     video: Arc<Mutex<Option<Arc<dyn TrackRemote>>>>,
     begun: Instant,
 }
@@ -290,13 +374,14 @@ impl PeerConnectionEventHandler for Handler {
             sdp_m_line_index: Some(0),
             username_fragment: None,
         };
-        let _ = self.outgoing.try_send(FromViewer::Candidate { candidate });
+        let _ = self.outgoing.try_send(Outgoing::Say(FromViewer::Candidate { candidate }));
     }
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         self.received.send_modify(|all| match state {
             RTCPeerConnectionState::Connected => {
                 all.connected = true;
+                all.connections += 1;
                 all.connected_after.get_or_insert(self.begun.elapsed());
             }
             RTCPeerConnectionState::Failed
