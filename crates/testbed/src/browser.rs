@@ -1,7 +1,12 @@
 //! Headless Chromium, driven over WebDriver, with the flags of an ordinary viewer: addresses stay
 //! hidden behind mDNS names, and no switch opens a door that a user's browser keeps closed.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -11,7 +16,9 @@ use serde_json::{Value, json};
 use crate::{
     Bed, Process, Stats,
     error::{Error, Result},
-    net, programs,
+    net,
+    network::{Place, place::Door},
+    programs,
     stats::State,
     wait::{self, Look},
 };
@@ -49,11 +56,18 @@ pub struct Browser {
     // Declared first, dropped first: the driver's group holds the browser too.
     driver: Process,
     client: Client,
+    _door: Door,
 }
 
 impl Browser {
     /// Starts Chromium with a fresh profile.
     pub async fn start(bed: &Bed) -> Result<Self> {
+        Self::start_in(bed, Place::Here, None).await
+    }
+
+    /// Starts Chromium in a network, with a fresh profile and, if there is one, with this
+    /// certificate authority (PEM) among those it trusts.
+    pub async fn start_in(bed: &Bed, place: Place, authority: Option<&Path>) -> Result<Self> {
         let chromium = programs::chromium()?;
         let port = net::free_port()?;
         let profile = tempfile::Builder::new()
@@ -61,10 +75,15 @@ impl Browser {
             .tempdir_in(bed.path())
             .map_err(Error::io("making a browser profile"))?
             .keep();
-        let mut command = Command::new(programs::chromedriver()?);
+        let mut command = place.command(programs::chromedriver()?);
         command.arg(format!("--port={port}"));
+        if let Some(authority) = authority {
+            command.env("HOME", home_that_trusts(&profile, authority)?);
+        }
         let mut driver = Process::spawn("chromedriver", command, &bed.file("chromedriver.log"))?;
-        let server = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        // chromedriver listens on loopback only.
+        let door = place.door(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+        let server = door.address();
         wait::until("chromedriver to listen", START, async || {
             driver.check()?;
             Ok(match net::get(server, "/status").await {
@@ -82,7 +101,7 @@ impl Browser {
                 what: format!("starting {}", chromium.display()),
                 reason: error.to_string(),
             })?;
-        Ok(Self { driver, client })
+        Ok(Self { driver, client, _door: door })
     }
 
     /// Opens a page and waits until it is loaded.
@@ -232,6 +251,37 @@ impl Browser {
         self.client.close().await.map_err(refused("closing"))?;
         self.driver.stop(Duration::from_secs(5)).await.map(|_| ())
     }
+}
+
+/// A home folder whose certificate store (NSS, which Chromium reads on Linux) holds `authority`.
+fn home_that_trusts(profile: &Path, authority: &Path) -> Result<PathBuf> {
+    let home = profile.join("home");
+    let store = home.join(".pki/nssdb");
+    std::fs::create_dir_all(&store).map_err(Error::io(format!("making {}", store.display())))?;
+    let store = format!("sql:{}", store.display());
+    let calls: [&[&str]; 2] =
+        [&["-N", "--empty-password"], &["-A", "-n", "peercam test", "-t", "C,,", "-i"]];
+    for arguments in calls {
+        let mut command = Command::new("certutil");
+        command.args(["-d", &store]).args(arguments);
+        if arguments[0] == "-A" {
+            command.arg(authority);
+        }
+        let output = command.output().map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::Missing {
+                program: "certutil".to_owned(),
+                remedy: "install it with scripts/setup (Debian package libnss3-tools)".to_owned(),
+            },
+            _ => Error::Io { what: "starting certutil".to_owned(), source },
+        })?;
+        if !output.status.success() {
+            return Err(Error::Answer {
+                what: format!("certutil {}", arguments[0]),
+                answer: String::from_utf8_lossy(&output.stderr).into_owned(),
+            });
+        }
+    }
+    Ok(home)
 }
 
 fn capabilities(chromium: &Path, profile: &Path) -> fantoccini::wd::Capabilities {

@@ -1,6 +1,6 @@
 //! A camera on this machine: the agent, `peercam-agent`, with its test source.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use nix::sys::signal::Signal;
 use peercam_protocol::RoomId;
@@ -8,6 +8,7 @@ use peercam_protocol::RoomId;
 use crate::{
     Bed, Process, Rendezvous, bed,
     error::Result,
+    network::Place,
     programs,
     wait::{self, Look},
 };
@@ -30,8 +31,14 @@ pub struct Options {
     pub key_frame_interval_ms: Option<u32>,
     /// Frames a second.
     pub framerate: u32,
+    /// Most that the encoder may use, in kbit/s.
+    pub bitrate_kbps: Option<u32>,
     /// `RUST_LOG` of the agent.
     pub log: String,
+    /// A certificate authority (PEM) that it believes of TURN servers, besides the usual ones.
+    pub turn_authority: Option<PathBuf>,
+    /// Which network it is in.
+    pub place: Place,
 }
 
 impl Options {
@@ -45,7 +52,10 @@ impl Options {
             picture: None,
             key_frame_interval_ms: None,
             framerate: 15,
+            bitrate_kbps: None,
             log: "info,peercam_agent=debug,peercam_media=debug".to_owned(),
+            turn_authority: None,
+            place: Place::Here,
         }
     }
 
@@ -65,6 +75,10 @@ impl Options {
             Some(ms) => format!("key-frame-interval-ms = {ms}\n"),
             None => String::new(),
         };
+        let bitrate = match self.bitrate_kbps {
+            Some(kbps) => format!("bitrate-kbps = {kbps}\n"),
+            None => String::new(),
+        };
         let source = match &self.picture {
             Some(file) => format!("source = \"file\"\nfile = \"{}\"", file.display()),
             None => "source = \"test\"".to_owned(),
@@ -82,7 +96,7 @@ room = "{room}"
 width = {width}
 height = {height}
 framerate = {framerate}
-{key_frames}
+{bitrate}{key_frames}
 [audio]
 source = "test"
 "#,
@@ -161,7 +175,7 @@ impl HostCamera {
     /// Starts it again with the same configuration and identity.
     pub fn restart(&mut self) -> Result<()> {
         self.process = None;
-        let mut command = Command::new(&self.program);
+        let mut command = self.options.place.command(&self.program);
         command.arg("--config").arg(&self.config).env("RUST_LOG", &self.options.log);
         self.process = Some(Process::spawn("the agent", command, &self.log)?);
         Ok(())

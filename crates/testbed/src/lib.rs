@@ -10,6 +10,7 @@
 //! | [`guest`] | [`Guest`]: a board's image in QEMU, and the shell on its serial console |
 //! | [`browser`] | [`Browser`]: headless Chromium over WebDriver, and what its player says |
 //! | [`stats`] | [`Stats`]: the player's figures |
+//! | [`network`] | [`World`]: networks of a test's own, with routers, bad lines and a TURN server |
 //! | [`net`] | free ports, this host's address, one HTTP request |
 //! | [`programs`] | where the binaries are |
 //! | [`wait`] | waiting for a condition, with a deadline that names what did not happen |
@@ -27,6 +28,7 @@ pub mod camera;
 pub mod error;
 pub mod guest;
 pub mod net;
+pub mod network;
 pub mod process;
 pub mod programs;
 pub mod progress;
@@ -39,6 +41,7 @@ pub use browser::Browser;
 pub use camera::HostCamera;
 pub use error::{Error, Result};
 pub use guest::Guest;
+pub use network::{Place, World};
 pub use process::Process;
 pub use rendezvous::Rendezvous;
 pub use stats::Stats;

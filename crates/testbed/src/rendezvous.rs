@@ -1,8 +1,7 @@
 //! The rendezvous server, `peercam-rendezvous`, on a port of its own.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    process::Command,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -12,7 +11,9 @@ use serde::Deserialize;
 use crate::{
     Bed, Process,
     error::{Error, Result},
-    net, programs,
+    net,
+    network::{Place, World, place::Door},
+    programs,
     wait::{self, Look},
 };
 
@@ -26,7 +27,35 @@ pub struct Rendezvous {
     process: Option<Process>,
     command: Vec<String>,
     log: std::path::PathBuf,
+    place: Place,
+    /// Where everybody else finds it.
     address: SocketAddr,
+    /// Where this host does.
+    door: Door,
+}
+
+/// The part of the configuration that hands out ICE servers: STUN ones as they are, TURN ones with
+/// this user and password.
+pub fn ice_servers(urls: &[String], user: &str, password: &str) -> String {
+    let (stun, turn): (Vec<_>, Vec<_>) = urls.iter().partition(|url| url.starts_with("stun"));
+    let mut text = String::new();
+    if !stun.is_empty() {
+        text += &format!("[[ice-servers]]\nurls = {stun:?}\n");
+    }
+    if !turn.is_empty() {
+        text += &format!(
+            "[[ice-servers]]\nurls = {turn:?}\nusername = {user:?}\ncredential = {password:?}\n"
+        );
+    }
+    text
+}
+
+/// Where a server that listens on all addresses is found by programs beside it.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    address
 }
 
 /// `GET /api/rooms/<room>`.
@@ -43,11 +72,35 @@ impl Rendezvous {
 
     /// Starts it on `address` and waits until it listens.
     pub async fn listen(bed: &Bed, address: SocketAddr) -> Result<Self> {
+        Self::listen_in(bed, Place::Here, address, address, &[]).await
+    }
+
+    /// Starts it on the internet of a world, where it hands out these ICE servers (tables of its
+    /// configuration file), and waits until it listens.
+    pub async fn start_in(bed: &Bed, world: &World, ice_servers: &str) -> Result<Self> {
+        let config = bed.write("rendezvous.toml", ice_servers)?;
+        let address = world.rendezvous_address();
+        // Both families.
+        let listen = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+        let place = Place::Inside(world.rendezvous.clone());
+        let arguments = ["--config".to_owned(), config.display().to_string()];
+        Self::listen_in(bed, place, listen, address, &arguments).await
+    }
+
+    async fn listen_in(
+        bed: &Bed,
+        place: Place,
+        listen: SocketAddr,
+        address: SocketAddr,
+        arguments: &[String],
+    ) -> Result<Self> {
         let program = programs::workspace("peercam-rendezvous")?;
-        let command =
-            vec![program.display().to_string(), "--listen".to_owned(), address.to_string()];
+        let mut command =
+            vec![program.display().to_string(), "--listen".to_owned(), listen.to_string()];
+        command.extend_from_slice(arguments);
         let log = bed.file("rendezvous.log");
-        let mut server = Self { process: None, command, log, address };
+        let door = place.door(reachable(address)).await?;
+        let mut server = Self { process: None, command, log, place, address, door };
         server.restart().await?;
         Ok(server)
     }
@@ -60,7 +113,7 @@ impl Rendezvous {
     /// Starts it again on the same port and waits until it listens.
     pub async fn restart(&mut self) -> Result<()> {
         self.process = None;
-        let mut command = Command::new(&self.command[0]);
+        let mut command = self.place.command(&self.command[0]);
         command.args(&self.command[1..]).env("RUST_LOG", "debug,h2=info,hyper=info");
         let mut process = Process::spawn("the rendezvous", command, &self.log)?;
         let (server, what) =
@@ -98,16 +151,12 @@ impl Rendezvous {
 
     /// Where this host itself reaches it.
     fn local(&self) -> SocketAddr {
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        address
+        self.door.address()
     }
 
-    /// The address that a camera on this host is configured with.
+    /// The address that a camera in its network is configured with.
     pub fn url(&self) -> String {
-        format!("ws://{}", self.local())
+        format!("ws://{}", reachable(self.address))
     }
 
     /// The share link of a room, with an address that other machines reach where the server

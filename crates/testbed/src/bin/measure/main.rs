@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `latency` | the clock drawn into the picture → that frame decoded and shown | headless Chromium |
 //! | `first-frame` | click → first decoded frame, pipeline warm and cold | headless Chromium |
+//! | `network` | paths through routers, lossy lines, a bottleneck | headless Chromium |
 //! | `viewers` | the agent's processor time and memory for each further viewer | our own, without decoding |
 //!
 //! The camera is the agent of this workspace on this machine: 1280x720 at 30 frames a second, at most
@@ -14,13 +15,14 @@ mod busy_picture;
 mod figures;
 mod first_frame;
 mod latency;
+mod network;
 mod receiver;
 mod usage;
 mod viewers;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use peercam_protocol::{RoomId, signalling::Transport};
 use peercam_testbed::{Bed, HostCamera, Rendezvous, camera::Options, programs, progress::Progress};
@@ -33,6 +35,10 @@ use tokio::signal::ctrl_c;
 struct Arguments {
     /// What to measure
     what: What,
+
+    /// For network: only this row of the table (may be given several times)
+    #[arg(long = "row", value_name = "NAME")]
+    rows: Vec<String>,
 
     /// rtp or fmp4 [default: both, one after the other]
     #[arg(long, value_parser = |text: &str| text.parse::<Transport>())]
@@ -52,6 +58,9 @@ enum What {
     FirstFrame,
     /// Processor time and memory of the agent for each further viewer
     Viewers,
+    /// Paths through routers and firewalls, lossy lines, a bottleneck; makes networks, so it needs
+    /// root (or a user namespace: unshare --user --map-root-user --net)
+    Network,
 }
 
 /// All that one call prints.
@@ -88,17 +97,32 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         None => vec![Transport::Rtp, Transport::Fmp4],
     };
     let progress = Progress::start();
+    ensure!(
+        arguments.rows.is_empty() || arguments.what == What::Network,
+        "only `measure network` has rows"
+    );
+    if arguments.what == What::Network {
+        let report = network::measure(&arguments.rows, &transports, progress).await?;
+        if arguments.json {
+            println!("{}", serde_json::to_string(&report).context("writing the report as JSON")?);
+        } else {
+            println!("receiver: {}\nseed:     {}\n", report.receiver, report.seed);
+            print!("{}", report.table());
+        }
+        return Ok(());
+    }
     let bed = Bed::new("measure")?;
     // A viewer costs what he is sent: there the picture has to fill the bit rate.
     let picture = match arguments.what {
         What::Viewers => Some(busy_picture::write(&bed)?),
-        What::Latency | What::FirstFrame => None,
+        What::Latency | What::FirstFrame | What::Network => None,
     };
     let stage = Stage::set(&bed, picture).await?;
     let (receiver, rows) = match arguments.what {
         What::Latency => latency::measure(&stage, &transports, progress).await,
         What::FirstFrame => first_frame::measure(&stage, &transports, progress).await,
         What::Viewers => viewers::measure(&stage, &transports, progress).await,
+        What::Network => unreachable!("measured above, on a stage of its own"),
     }
     .with_context(|| format!("the agent's last lines:\n{}", stage.camera.last_lines()))?;
     let report = Report {
