@@ -24,7 +24,8 @@ use crate::{
     identity::Identity,
     packetizer::Packetizer,
     rendezvous::{Client, Event, Outbox, ServerUrl},
-    session::{Ended, Handle, Host, Join, Resume, network::Network, servers::Servers},
+    session::{Ended, Handle, Host, Join, Resume, network::Network, servers::Servers, turn::Turn},
+    tls::Tls,
 };
 
 /// For all sessions to say bye and close, when the camera stops.
@@ -46,11 +47,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let identity = Identity::load_or_create(&config.state_dir)?;
     let room = config.room.clone().unwrap_or_else(|| identity.room());
+    let tls = Tls::load(config.network.turn_ca.as_deref()).context("network.turn-ca")?;
     let host = Host {
         camera: Arc::new(Camera::start(config.media.clone()).context("the camera can't start")?),
         packetizer: Arc::new(Packetizer::default()),
         certificate: certificate::generate().context("no certificate for DTLS")?,
         network: Arc::new(Network::new(config.network.clone())),
+        turn: Arc::new(Turn::new(tls)),
         bitrate_kbps: config.media.video.bitrate_kbps,
         patience: config.patience,
     };
@@ -164,7 +167,7 @@ impl Agent<'_> {
             None => info!("hosting room {room}"),
         }
         self.links += 1;
-        let servers = Servers::new(ice_servers);
+        let servers = Servers::new(ice_servers, &self.host.turn);
         self.link = Some(Link { number: self.links, outbox, servers, newest: None });
     }
 

@@ -11,6 +11,7 @@
 //! | [`rendezvous`] | the line to the rendezvous server, opened again whenever it breaks |
 //! | [`session`] | one viewer: offer, connection, transport, control channel |
 //! | [`packetizer`] | access units as RTP payloads, made once for all viewers |
+//! | [`tls`] | whom to trust on TLS, and words for what fails |
 //! | [`certificate`] | this process's side of DTLS |
 //!
 //! ```text
@@ -31,6 +32,7 @@ pub mod logging;
 pub mod packetizer;
 pub mod rendezvous;
 pub mod session;
+pub mod tls;
 
 pub use agent::run;
 pub use config::Config;

@@ -55,6 +55,11 @@ pub struct Network {
     pub advertise: Vec<IpAddr>,
     /// Whether to offer loopback addresses too, for viewers on this machine.
     pub loopback: bool,
+    /// Whether viewers reach this machine over TURN servers only, and never learn its addresses.
+    pub relay_only: bool,
+    /// PEM file with certificate authorities that may vouch for TURN servers on TLS, besides those
+    /// that browsers trust.
+    pub turn_ca: Option<PathBuf>,
 }
 
 /// Why a configuration can't be used. Each says the file, what is wrong in it, and the way out.
@@ -155,7 +160,7 @@ impl Config {
 
 impl Network {
     fn validate(layers: &Layers, raw: raw::Network) -> Result<Self, Error> {
-        let raw::Network { udp_ports, advertise, loopback } = raw;
+        let raw::Network { udp_ports, advertise, loopback, relay_only, turn_ca } = raw;
         let refuse = || {
             layers.refuse(
                 "network.udp-ports",
@@ -176,7 +181,10 @@ impl Network {
                 )),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { udp_ports, advertise, loopback })
+        if turn_ca.as_ref().is_some_and(|file| !file.is_absolute()) {
+            return Err(layers.refuse("network.turn-ca", "use an absolute path"));
+        }
+        Ok(Self { udp_ports, advertise, loopback, relay_only, turn_ca })
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Network {
     pub udp_ports: Option<String>,
     pub advertise: Vec<String>,
     pub loopback: bool,
+    pub relay_only: bool,
+    pub turn_ca: Option<PathBuf>,
 }
 
 impl Default for Config {

@@ -18,10 +18,11 @@ use super::{
     network::Lease,
     offer::Offer,
     parts::{Parts, Warm},
-    peer::{self, Connection, PeerEvent},
+    peer::{self, Connection, PeerEvent, Setup},
     restart::{Ground, Renewal},
     rtp,
     signalling::Line,
+    turn::RelayEvent,
 };
 
 /// The whole of it. `path_lost` is for others to see.
@@ -89,18 +90,23 @@ impl<'a> Session<'a> {
             warn!("no session: {error}");
             Ended::Refused(Error::new(ErrorCode::Full, error.to_string()))
         })?;
-        let failed = |error: webrtc::error::Error| {
+        let failed = |error: anyhow::Error| {
             warn!("no peer connection: {error}");
             let message = "the camera can't open a connection: see its log".to_owned();
             Ended::Refused(Error::new(ErrorCode::Other, message))
         };
         let rtp_offer = offer.rtp.as_ref();
         let wire = Arc::new(Wire::new(host.wire_limits()));
-        let certificate = host.certificate.clone();
-        let (connection, events) =
-            peer::connect(certificate, ice_servers, lease.sockets(), rtp_offer, wire.clone())
-                .await
-                .map_err(failed)?;
+        let setup = Setup {
+            certificate: host.certificate.clone(),
+            sockets: lease.sockets(),
+            ice_servers,
+            turn: host.turn.clone(),
+            relay_only: host.network.is_relay_only(),
+            rtp: rtp_offer,
+            wire: wire.clone(),
+        };
+        let (connection, events) = peer::connect(setup).await.map_err(failed)?;
         let audio = rtp_offer.is_none_or(|offer| offer.audio.is_some());
         let (rtp, answer) = match begin(&*connection, offer, wire).await {
             Ok(begun) => begun,
@@ -251,10 +257,28 @@ impl<'a> Session<'a> {
                 None
             }
             PeerEvent::State(state) => self.follow_path(state),
+            PeerEvent::Relay(event) => {
+                self.follow_relay(event).await;
+                None
+            }
             PeerEvent::Channel(channel) => {
                 self.parts.open(channel).await;
                 None
             }
+        }
+    }
+
+    /// A relay that is gone takes its allocation along, and only a new generation of ICE has
+    /// another one.
+    async fn follow_relay(&mut self, event: RelayEvent) {
+        match (event, self.path) {
+            (RelayEvent::Lost, Path::Open) if self.connection.is_relayed().await => {
+                info!("the relay of the path to the viewer is lost");
+                self.lose_path();
+                self.line.ask_for_restart();
+            }
+            (RelayEvent::Back, Path::Sought | Path::Lost { .. }) => self.line.ask_for_restart(),
+            (RelayEvent::Lost | RelayEvent::Back, _) => {}
         }
     }
 

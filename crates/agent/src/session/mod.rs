@@ -11,6 +11,7 @@
 //! | `offer` | what the viewer's offer has for us |
 //! | [`network`] | where a session listens, and under which addresses it says so |
 //! | [`servers`] | STUN and TURN servers, ready for the library |
+//! | [`turn`] | TURN over TCP and TLS |
 //! | `peer` | the library's peer connection, set up |
 //! | `runtime` | the library's runtime with sockets that cost little |
 //! | `interceptors` | what stands between RTP and the wire |
@@ -39,7 +40,6 @@ use std::{
 
 use peercam_media::Camera;
 use peercam_protocol::signalling::{ByeReason, Candidate, Error, ResumeKey, SessionId, Transport};
-use rtc::peer_connection::transport::RTCIceServer;
 use tokio::sync::mpsc;
 use tracing::{Instrument, info_span};
 use webrtc::peer_connection::RTCCertificate;
@@ -58,10 +58,13 @@ mod rtp;
 mod runtime;
 pub mod servers;
 mod signalling;
+pub mod turn;
 
 use crate::{packetizer::Packetizer, rendezvous::Outbox};
 use congestion::Limits;
 use network::Network;
+use servers::IceServers;
+use turn::Turn;
 
 /// Inputs that wait for a session. A full queue means a viewer who sends faster than he is
 /// served; see [`Handle::candidate`].
@@ -81,6 +84,8 @@ pub struct Host {
     pub certificate: RTCCertificate,
     /// Addresses and ports.
     pub network: Arc<Network>,
+    /// How TURN servers are trusted, and what was said about them.
+    pub turn: Arc<Turn>,
     /// Bit rate of the picture in kbit/s.
     pub bitrate_kbps: u32,
     /// How long to wait for viewers.
@@ -127,7 +132,7 @@ pub struct Join {
     /// His offer (SDP).
     pub offer: String,
     /// Servers to gather candidates with.
-    pub ice_servers: Vec<RTCIceServer>,
+    pub ice_servers: IceServers,
     /// Where answer, candidates and errors go.
     pub outbox: Outbox,
     /// By what the viewer takes the session up again.
@@ -143,7 +148,7 @@ pub struct Resume {
     /// His offer (SDP).
     pub offer: String,
     /// Servers to gather candidates with.
-    pub ice_servers: Vec<RTCIceServer>,
+    pub ice_servers: IceServers,
     /// Where answer, candidates and errors go from now on.
     pub outbox: Outbox,
 }

@@ -63,6 +63,11 @@ impl Network {
         Self { config, taken: Mutex::default() }
     }
 
+    /// Whether media may travel over relays only.
+    pub fn is_relay_only(&self) -> bool {
+        self.config.relay_only
+    }
+
     /// Addresses that viewers may reach, as they are now.
     ///
     /// # Errors
@@ -99,6 +104,23 @@ impl Lease {
     /// Where to bind.
     pub fn sockets(&self) -> Sockets {
         Sockets { network: self.network.clone(), port: self.port.unwrap_or_default() }
+    }
+
+    /// `candidate` as viewers may see it: where they reach us over relays only, a relayed candidate
+    /// does not tell from where we reach the relay (RFC 8839 §5.1 asks for an address there).
+    pub fn discreet(&self, candidate: &str) -> String {
+        if !self.network.is_relay_only() {
+            return candidate.to_owned();
+        }
+        let mut fields: Vec<&str> = candidate.split(' ').collect();
+        for nth in 1..fields.len() {
+            match fields[nth - 1] {
+                "raddr" => fields[nth] = "0.0.0.0",
+                "rport" => fields[nth] = "0",
+                _ => {}
+            }
+        }
+        fields.join(" ")
     }
 
     /// The candidates to send besides `candidate`: for each advertised address of its family the
@@ -193,7 +215,12 @@ mod tests {
         advertise: &[&str],
     ) -> Arc<Network> {
         let advertise = advertise.iter().map(|ip| ip.parse().unwrap()).collect();
-        Arc::new(Network::new(config::Network { udp_ports, advertise, loopback: true }))
+        Arc::new(Network::new(config::Network {
+            udp_ports,
+            advertise,
+            loopback: true,
+            ..config::Network::default()
+        }))
     }
 
     #[test]
@@ -239,6 +266,20 @@ mod tests {
         let _other = UdpSocket::bind(("127.0.0.1", *range.start())).unwrap();
         let lease = network(Some(range.clone()), &[]).lease().unwrap();
         assert_eq!(port(&lease), *range.end());
+    }
+
+    #[test]
+    fn over_relays_only_no_address_of_ours_is_told() {
+        let config =
+            config::Network { relay_only: true, loopback: true, ..config::Network::default() };
+        let lease = Arc::new(Network::new(config)).lease().unwrap();
+        let relayed =
+            "candidate:1 1 udp 16777215 198.51.100.9 49152 typ relay raddr 10.0.0.5 rport 40000";
+        let discreet = lease.discreet(relayed);
+        assert!(discreet.ends_with("typ relay raddr 0.0.0.0 rport 0"), "{discreet}");
+        unmarshal_candidate(strip(&discreet)).unwrap();
+        let lease = network(None, &[]).lease().unwrap();
+        assert_eq!(lease.discreet(relayed), relayed);
     }
 
     #[test]

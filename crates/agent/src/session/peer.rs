@@ -7,7 +7,7 @@ use rtc::{
     mdns::MulticastSocket,
     peer_connection::{
         configuration::media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX},
-        transport::RTCDtlsRole,
+        transport::{RTCDtlsRole, RTCIceCandidateType},
     },
     rtp_transceiver::rtp_sender::{
         RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability,
@@ -22,10 +22,9 @@ use webrtc::{
     peer_connection::{
         MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
         RTCCertificate, RTCConfigurationBuilder, RTCIceCandidateInit, RTCIceGatheringState,
-        RTCIceServer, RTCPeerConnectionIceEvent, RTCPeerConnectionState, SettingEngine,
+        RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, SettingEngine,
         SettingEngineBuilder,
     },
-    runtime::TokioRuntime,
 };
 
 use super::{
@@ -33,6 +32,8 @@ use super::{
     network::Sockets,
     offer::{Codec, RateFeedback, RtpOffer},
     runtime::LeanRuntime,
+    servers::IceServers,
+    turn::{RelayEvent, Relays, Turn},
 };
 
 /// Silence after which a connection counts as interrupted; and from there to where the library
@@ -64,6 +65,26 @@ pub(super) enum PeerEvent {
     State(RTCPeerConnectionState),
     /// The viewer opened a data channel.
     Channel(Arc<dyn DataChannel>),
+    /// Something about our relays.
+    Relay(RelayEvent),
+}
+
+/// What a connection is made of.
+pub(super) struct Setup<'a> {
+    /// Our side of DTLS.
+    pub certificate: RTCCertificate,
+    /// Where to listen.
+    pub sockets: Sockets,
+    /// Whom to ask for reflexive and relayed candidates.
+    pub ice_servers: IceServers,
+    /// What all sessions share about TURN.
+    pub turn: Arc<Turn>,
+    /// Whether relayed candidates are the only ones.
+    pub relay_only: bool,
+    /// What the viewer wants by RTP.
+    pub rtp: Option<&'a RtpOffer>,
+    /// Who paces what goes there.
+    pub wire: Arc<Wire>,
 }
 
 /// A peer connection that is closed in any case: the library's goes on by itself when it is only
@@ -72,6 +93,7 @@ pub(super) struct Connection {
     inner: Arc<dyn PeerConnection>,
     /// Whether it has a socket for multicast DNS.
     multicast: bool,
+    relays: Arc<Relays>,
     closed: bool,
 }
 
@@ -82,16 +104,33 @@ impl Connection {
         !self.multicast || has_multicast()
     }
 
-    /// Servers for the next generation of candidates.
-    pub async fn renew_servers(&self, ice_servers: Vec<RTCIceServer>) -> Result<()> {
-        let configuration = RTCConfigurationBuilder::new().with_ice_servers(ice_servers).build();
-        self.inner.set_configuration(configuration).await
+    /// Whether media travels over a relay of ours.
+    pub async fn is_relayed(&self) -> bool {
+        let Some(sctp) = self.inner.sctp().await else { return false };
+        let path = sctp.transport().ice_transport().get_selected_candidate_pair().await;
+        path.is_ok_and(|path| {
+            path.is_some_and(|pair| pair.local().typ == RTCIceCandidateType::Relay)
+        })
+    }
+
+    /// The next restart of ICE gathers its candidates with `ice_servers`.
+    ///
+    /// # Errors
+    ///
+    /// Once the connection is closed.
+    pub async fn renew_servers(&self, ice_servers: IceServers) -> anyhow::Result<()> {
+        let policy = self.inner.get_configuration().await.ice_transport_policy();
+        let configuration = RTCConfigurationBuilder::new()
+            .with_ice_servers(self.relays.renew(ice_servers)?)
+            .with_ice_transport_policy(policy)
+            .build();
+        Ok(self.inner.set_configuration(configuration).await?)
     }
 
     /// Tells the viewer and waits until the sockets are closed.
     pub async fn close(mut self) {
         self.closed = true;
-        close(self.inner.clone()).await;
+        close(self.inner.clone(), self.relays.clone()).await;
     }
 }
 
@@ -106,29 +145,34 @@ impl Deref for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if let (false, Ok(runtime)) = (self.closed, Handle::try_current()) {
-            drop(runtime.spawn(close(self.inner.clone())));
+            drop(runtime.spawn(close(self.inner.clone(), self.relays.clone())));
         }
     }
 }
 
-async fn close(connection: Arc<dyn PeerConnection>) {
+async fn close(connection: Arc<dyn PeerConnection>, relays: Arc<Relays>) {
     if let Err(error) = connection.close().await {
         debug!("closing: {error}");
     }
+    relays.close();
 }
 
-/// Makes a connection, with sockets on `sockets`; bound anew with each restart of ICE.
+/// Makes a connection. Its sockets are bound anew with each restart of ICE.
 pub(super) async fn connect(
-    certificate: RTCCertificate,
-    ice_servers: Vec<RTCIceServer>,
-    sockets: Sockets,
-    rtp: Option<&RtpOffer>,
-    wire: Arc<Wire>,
-) -> Result<(Connection, mpsc::Receiver<PeerEvent>)> {
+    setup: Setup<'_>,
+) -> anyhow::Result<(Connection, mpsc::Receiver<PeerEvent>)> {
+    let Setup { certificate, sockets, ice_servers, turn, relay_only, rtp, wire } = setup;
     let (events, receiver) = mpsc::channel(EVENTS);
     let multicast = has_multicast();
+    let handler = Handler { events };
+    let relays = {
+        let handler = handler.clone();
+        Arc::new(Relays::new(turn, move |event| handler.tell(PeerEvent::Relay(event))))
+    };
+    let policy = if relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
     let configuration = RTCConfigurationBuilder::new()
-        .with_ice_servers(ice_servers)
+        .with_ice_servers(relays.renew(ice_servers)?)
+        .with_ice_transport_policy(policy)
         .with_certificates(vec![certificate])
         .build();
     let connection = PeerConnectionBuilder::new()
@@ -136,12 +180,12 @@ pub(super) async fn connect(
         .with_media_engine(media_engine(rtp)?)
         .with_setting_engine(settings(multicast))
         .with_interceptor_registry(interceptors::registry(wire))
-        .with_handler(Arc::new(Handler { events }))
-        .with_runtime(Arc::new(LeanRuntime(TokioRuntime)))
+        .with_handler(Arc::new(handler))
+        .with_runtime(Arc::new(LeanRuntime::new(relays.clone())))
         .with_udp_addrs(vec![sockets])
         .build()
         .await?;
-    Ok((Connection { inner: Arc::new(connection), multicast, closed: false }, receiver))
+    Ok((Connection { inner: Arc::new(connection), multicast, relays, closed: false }, receiver))
 }
 
 /// Browsers hide their addresses behind names (RFC 8828, mDNS) and those are resolved by a
@@ -163,7 +207,8 @@ fn settings(multicast: bool) -> SettingEngine {
         .with_srflx_acceptance_min_wait(at_once)
         .with_prflx_acceptance_min_wait(at_once)
         .with_relay_acceptance_min_wait(at_once)
-        // New sockets and new allocations with each restart of ICE: see `network`.
+        // A restart of ICE means that the network is another, or a relay is gone: new sockets and
+        // new allocations, as the library would go on offering the old ones.
         .with_discard_local_candidates_during_ice_restart(true)
         // The library sends a client's first DTLS message only with its next timer, while a
         // server's answers go out at once.
@@ -249,6 +294,7 @@ pub(super) fn opus(codec: &Codec) -> RTCRtpCodec {
 }
 
 /// Passes events on. The library waits for each of these calls: none may block.
+#[derive(Clone)]
 struct Handler {
     events: mpsc::Sender<PeerEvent>,
 }

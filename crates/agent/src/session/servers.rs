@@ -1,45 +1,106 @@
-//! STUN and TURN servers as the rendezvous names them, made ready for the library.
+//! STUN and TURN servers as the rendezvous names them (RFC 7064, RFC 7065), made ready for
+//! sessions.
 //!
 //! The library looks names up in the middle of its work: a name server that does not answer would
-//! hold up even a viewer in the next room. So names are looked up here, before anyone joins, and
-//! the library gets addresses.
+//! hold up even a viewer in the next room. So the names of servers on UDP are looked up here,
+//! each by itself, before anyone joins, and again and again. Those on TCP and TLS are looked up
+//! by each stream when it is opened ([`turn`](super::turn)).
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use peercam_protocol::signalling::IceServer;
-use rtc::{ice::url::SchemeType, peer_connection::transport::RTCIceServer};
+use rtc::{
+    ice::url::{ProtoType, SchemeType, Url},
+    peer_connection::transport::RTCIceServer,
+};
 use tokio::{sync::watch, task::JoinHandle};
-use tracing::{debug, warn};
+use tracing::warn;
 
-/// For one round of looking up.
+use super::turn::Turn;
+use crate::tls::Tls;
+
+/// For looking a name up.
 const LOOK_UP: Duration = Duration::from_secs(5);
-/// How often names are looked up again.
+/// How often names are looked up again, and those that were not found.
 const REFRESH: Duration = Duration::from_secs(300);
+const RETRY: Duration = Duration::from_secs(15);
+/// URLs of one rendezvous that are used. Each costs every session time and every TURN server one
+/// allocation.
+const MAX_SERVERS: usize = 16;
 
 /// The servers of one rendezvous connection, kept looked up. Looking up ends when it is dropped.
 #[derive(Debug)]
 pub struct Servers {
-    current: watch::Receiver<Vec<RTCIceServer>>,
+    streams: Vec<StreamServer>,
+    datagrams: watch::Receiver<Vec<Vec<DatagramServer>>>,
     task: JoinHandle<()>,
+}
+
+/// What one session may use.
+#[derive(Debug, Clone, Default)]
+pub struct IceServers {
+    /// STUN and TURN on UDP.
+    pub(super) datagrams: Vec<DatagramServer>,
+    /// TURN on TCP and TLS.
+    pub(super) streams: Vec<StreamServer>,
+}
+
+/// A server on UDP, with one of its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DatagramServer {
+    /// For the log.
+    pub name: Arc<str>,
+    pub address: SocketAddr,
+    /// Whether it is asked to relay (TURN) or only for our address (STUN).
+    pub relays: bool,
+    pub credentials: Credentials,
+}
+
+/// A TURN server on TCP or TLS.
+#[derive(Debug, Clone)]
+pub(super) struct StreamServer {
+    /// For the log.
+    pub name: Arc<str>,
+    pub host: String,
+    pub port: u16,
+    /// Whom to trust; none: plain TCP.
+    pub tls: Option<Tls>,
+    pub credentials: Credentials,
+}
+
+/// For the long-term mechanism of RFC 8489 §9.2. Kept out of every log.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub username: String,
+    pub password: String,
 }
 
 impl Servers {
     /// Begins to look up `servers`.
-    pub fn new(servers: &[IceServer]) -> Self {
-        let usable: Arc<[Usable]> = usable(servers).into();
-        let (sender, current) = watch::channel(Vec::new());
+    pub fn new(servers: &[IceServer], turn: &Turn) -> Self {
+        let Usable { named, streams } = usable(servers, turn);
+        let (sender, datagrams) = watch::channel(vec![Vec::new(); named.len()]);
         let task = tokio::spawn(async move {
-            while !usable.is_empty() {
-                sender.send_replace(look_up(&usable).await);
-                tokio::time::sleep(REFRESH).await;
-            }
+            let mut each: FuturesUnordered<_> = named
+                .iter()
+                .zip(0..)
+                .map(|(named, nth)| keep_looked_up(named, nth, &sender))
+                .collect();
+            while each.next().await.is_some() {}
         });
-        Self { current, task }
+        Self { streams, datagrams, task }
     }
 
     /// What is known now. A viewer who comes before a name was found does without that server.
-    pub fn current(&self) -> Vec<RTCIceServer> {
-        self.current.borrow().clone()
+    pub fn current(&self) -> IceServers {
+        let datagrams = self.datagrams.borrow().iter().flatten().cloned().collect();
+        IceServers { datagrams, streams: self.streams.clone() }
     }
 }
 
@@ -49,64 +110,128 @@ impl Drop for Servers {
     }
 }
 
-/// One server that the library can use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Usable {
-    scheme: SchemeType,
-    host: String,
-    port: u16,
-    username: String,
-    credential: String,
-}
-
-/// Those the library can use: it knows UDP only.
-fn usable(servers: &[IceServer]) -> Vec<Usable> {
-    let mut all = Vec::new();
-    for server in servers {
-        let username = server.username.clone().unwrap_or_default();
-        let credential = server.credential.clone().unwrap_or_default();
-        for url in &server.urls {
-            let named = RTCIceServer {
-                urls: vec![plain(url).to_owned()],
-                username: username.clone(),
-                credential: credential.clone(),
-            };
-            match named.urls().as_deref() {
-                Ok([parsed]) if is_udp(parsed.scheme, url) => all.push(Usable {
-                    scheme: parsed.scheme,
-                    host: parsed.host.clone(),
-                    port: parsed.port,
-                    username: username.clone(),
-                    credential: credential.clone(),
-                }),
-                Ok(_) => debug!("only servers on UDP are used, not {url}"),
-                Err(error) => warn!("the rendezvous names {url:?} as ICE server: {error}"),
-            }
+impl DatagramServer {
+    /// As the library takes it.
+    pub fn for_library(&self) -> RTCIceServer {
+        let scheme = if self.relays { "turn" } else { "stun" };
+        RTCIceServer {
+            urls: vec![format!("{scheme}:{}", self.address)],
+            username: self.credentials.username.clone(),
+            credential: self.credentials.password.clone(),
         }
     }
-    all
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+/// Servers out of URLs.
+#[derive(Debug, Default)]
+struct Usable {
+    named: Vec<Named>,
+    streams: Vec<StreamServer>,
+}
+
+/// A server on UDP that has a name yet.
+#[derive(Debug)]
+struct Named {
+    name: Arc<str>,
+    host: String,
+    port: u16,
+    relays: bool,
+    credentials: Credentials,
+}
+
+/// Sorts out what can be used, and says what can't.
+fn usable(servers: &[IceServer], turn: &Turn) -> Usable {
+    let mut usable = Usable::default();
+    let urls = servers.iter().flat_map(|server| server.urls.iter().map(move |url| (server, url)));
+    for (server, text) in urls {
+        if usable.named.len() + usable.streams.len() == MAX_SERVERS {
+            warn!("the rendezvous names more than {MAX_SERVERS} ICE servers: {text} is not used");
+            continue;
+        }
+        let url = match Url::parse_url(plain(text)) {
+            Ok(url) => url,
+            Err(error) => {
+                warn!("the rendezvous names {text:?} as ICE server: {error}");
+                continue;
+            }
+        };
+        let Url { scheme, host, port, proto, .. } = url;
+        let credentials = Credentials {
+            username: server.username.clone().unwrap_or_default(),
+            password: server.credential.clone().unwrap_or_default(),
+        };
+        let relays = matches!(scheme, SchemeType::Turn | SchemeType::Turns);
+        if relays && (credentials.username.is_empty() || credentials.password.is_empty()) {
+            warn!("the TURN server {text} is not used: give it username and credential");
+            continue;
+        }
+        let name = Arc::from(text.as_str());
+        match (scheme, proto) {
+            (SchemeType::Stun, _) | (SchemeType::Turn, ProtoType::Udp) => {
+                usable.named.push(Named { name, host, port, relays, credentials });
+            }
+            (SchemeType::Turn, ProtoType::Tcp) => {
+                usable.streams.push(StreamServer { name, host, port, tls: None, credentials });
+            }
+            (SchemeType::Turns, ProtoType::Tcp) => {
+                let tls = Some(turn.tls());
+                usable.streams.push(StreamServer { name, host, port, tls, credentials });
+            }
+            (SchemeType::Turns, _) => {
+                warn!("{text} is not used: TURN over DTLS is not supported, use transport=tcp");
+            }
+            (SchemeType::Stuns, _) => warn!("{text} is not used: use stun: instead of stuns:"),
+            (scheme, _) => warn!("{text} is not used: {scheme} is no scheme for ICE servers"),
+        }
+    }
+    usable
 }
 
 /// STUN has no transport in its URL (RFC 7064), though it is often written.
 fn plain(url: &str) -> &str {
-    if url.starts_with("stun:") { url.split('?').next().unwrap_or(url) } else { url }
+    if url.starts_with("stun") { url.split('?').next().unwrap_or(url) } else { url }
 }
 
-fn is_udp(scheme: SchemeType, url: &str) -> bool {
-    matches!(scheme, SchemeType::Stun | SchemeType::Turn) && !url.contains("transport=tcp")
+/// Puts what is found in the `nth` place, for ever.
+async fn keep_looked_up(
+    named: &Named,
+    nth: usize,
+    found: &watch::Sender<Vec<Vec<DatagramServer>>>,
+) {
+    if let Ok(ip) = named.host.parse::<IpAddr>() {
+        found.send_modify(|all| all[nth] = vec![named.at((ip, named.port).into())]);
+        return;
+    }
+    loop {
+        let servers = look_up(named).await;
+        let wait = if servers.is_empty() { RETRY } else { REFRESH };
+        // What was found before is better than nothing.
+        if !servers.is_empty() {
+            found.send_modify(|all| all[nth] = servers);
+        }
+        tokio::time::sleep(wait).await;
+    }
 }
 
-async fn look_up(servers: &[Usable]) -> Vec<RTCIceServer> {
-    let mut found = Vec::new();
-    for server in servers {
-        let name = (server.host.as_str(), server.port);
-        match tokio::time::timeout(LOOK_UP, tokio::net::lookup_host(name)).await {
-            Ok(Ok(addresses)) => found.extend(one_of_each_family(addresses).map(|a| server.at(a))),
-            Ok(Err(error)) => warn!("the ICE server {} can't be looked up: {error}", server.host),
-            Err(_) => warn!("the ICE server {} can't be looked up in time", server.host),
+async fn look_up(named: &Named) -> Vec<DatagramServer> {
+    let name = (named.host.as_str(), named.port);
+    match tokio::time::timeout(LOOK_UP, tokio::net::lookup_host(name)).await {
+        Ok(Ok(addresses)) => one_of_each_family(addresses).map(|at| named.at(at)).collect(),
+        Ok(Err(error)) => {
+            warn!("the ICE server {} can't be looked up: {error}", named.name);
+            Vec::new()
+        }
+        Err(_) => {
+            warn!("the ICE server {} can't be looked up in time", named.name);
+            Vec::new()
         }
     }
-    found
 }
 
 fn one_of_each_family(
@@ -119,14 +244,11 @@ fn one_of_each_family(
     v4.into_iter().chain(v6)
 }
 
-impl Usable {
-    fn at(&self, address: SocketAddr) -> RTCIceServer {
-        let scheme = if self.scheme == SchemeType::Turn { "turn" } else { "stun" };
-        RTCIceServer {
-            urls: vec![format!("{scheme}:{address}")],
-            username: self.username.clone(),
-            credential: self.credential.clone(),
-        }
+impl Named {
+    fn at(&self, address: SocketAddr) -> DatagramServer {
+        let Self { name, relays, credentials, .. } = self;
+        let (name, relays, credentials) = (name.clone(), *relays, credentials.clone());
+        DatagramServer { name, address, relays, credentials }
     }
 }
 
@@ -146,25 +268,60 @@ mod tests {
     async fn servers_on_udp_are_used_by_address() {
         let servers = [
             server(&["stun:127.0.0.1", "stun:127.0.0.1:99?transport=udp"], None),
-            server(&["turn:127.0.0.2:3479?transport=udp", "turn:[::1]"], Some("x")),
+            server(
+                &["turn:127.0.0.2:3479?transport=udp", "turn:[::1]", "stun:localhost"],
+                Some("x"),
+            ),
         ];
-        let found = look_up(&usable(&servers)).await;
-        let urls: Vec<&str> = found.iter().map(|server| server.urls[0].as_str()).collect();
+        let servers = Servers::new(&servers, &Turn::default());
+        let mut datagrams = servers.datagrams.clone();
+        let found = datagrams.wait_for(|all| all.iter().all(|one| !one.is_empty()));
+        tokio::time::timeout(Duration::from_secs(30), found).await.unwrap().unwrap();
+        let found = servers.current();
+        let library: Vec<_> = found.datagrams.iter().map(DatagramServer::for_library).collect();
+        let urls: Vec<&str> = library.iter().map(|server| server.urls[0].as_str()).collect();
         assert_eq!(
-            urls,
+            urls[..4],
             ["stun:127.0.0.1:3478", "stun:127.0.0.1:99", "turn:127.0.0.2:3479", "turn:[::1]:3478"]
         );
-        assert!(found.iter().all(|server| server.urls().is_ok()), "{found:?}");
+        assert!(urls[4].ends_with(":3478"), "{urls:?}");
+        assert!(library.iter().all(|server| server.urls().is_ok()), "{library:?}");
     }
 
     #[test]
-    fn what_the_library_can_not_use_is_left_out() {
+    fn servers_on_streams_keep_their_names() {
+        let servers = [server(
+            &["turns:a.example", "turns:b:443?transport=tcp", "turn:[::1]?transport=tcp"],
+            Some("x"),
+        )];
+        let Usable { named, streams } = usable(&servers, &Turn::default());
+        assert!(named.is_empty());
+        let seen: Vec<_> = streams
+            .iter()
+            .map(|server| (server.host.as_str(), server.port, server.tls.is_some()))
+            .collect();
+        assert_eq!(seen, [("a.example", 5349, true), ("b", 443, true), ("::1", 3478, false)]);
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_left_out() {
         let servers = [
-            server(&["turns:a", "turn:a?transport=tcp", "turn:b"], Some("x")),
-            server(&["stuns:a", "http://a", "", "turn:without-a-password"], None),
+            server(&["turn:b", "turns:dtls?transport=udp", "turn:x?transport=sctp"], Some("x")),
+            server(&["stuns:a", "http://a", "", "turn:without-a-password", "turns:so-too"], None),
         ];
-        let usable = usable(&servers);
-        assert_eq!(usable.len(), 1);
-        assert_eq!(usable[0].host, "b");
+        let Usable { named, streams } = usable(&servers, &Turn::default());
+        assert_eq!(named.iter().map(|named| named.host.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert!(streams.is_empty());
+        let many: Vec<String> = (0..50).map(|nth| format!("turn:server-{nth}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let Usable { named, .. } = usable(&[server(&many, Some("x"))], &Turn::default());
+        assert_eq!(named.len(), MAX_SERVERS);
+    }
+
+    #[test]
+    fn credentials_are_not_for_logs() {
+        let servers = [server(&["turns:a", "turn:b"], Some("secret"))];
+        let usable = usable(&servers, &Turn::default());
+        assert!(!format!("{usable:?}").contains("secret"), "{usable:?}");
     }
 }

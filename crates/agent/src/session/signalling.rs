@@ -33,7 +33,7 @@ impl Line {
 
     /// One of our candidates, and its likes under the advertised addresses.
     pub fn candidate(&self, candidate: &str, lease: &Lease) {
-        self.send_candidate(candidate.to_owned());
+        self.send_candidate(lease.discreet(candidate));
         for advertised in lease.advertised(candidate) {
             self.send_candidate(advertised);
         }

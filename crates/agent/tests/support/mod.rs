@@ -3,15 +3,23 @@
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+pub mod coturn;
 pub mod fake_rendezvous;
 pub mod path;
 pub mod signalling;
 pub mod viewer;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::Path,
+    sync::{Mutex, Once},
+    time::Duration,
+};
 
 use peercam_agent::{Config, config::Layer, session::Patience};
 use peercam_heartbeat::Notifier;
+use peercam_protocol::signalling::IceServer;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -36,10 +44,20 @@ impl Rendezvous {
         Self::start_at("127.0.0.1:0".parse().unwrap()).await
     }
 
+    /// Hands these to cameras and viewers.
+    pub async fn start_with(ice_servers: Vec<IceServer>) -> Self {
+        Self::start_as("127.0.0.1:0".parse().unwrap(), ice_servers).await
+    }
+
     /// Again where it was before.
     pub async fn start_at(listen: SocketAddr) -> Self {
+        Self::start_as(listen, Vec::new()).await
+    }
+
+    async fn start_as(listen: SocketAddr, ice_servers: Vec<IceServer>) -> Self {
         let mut config = peercam_rendezvous::Config::default();
         config.listen = listen;
+        config.ice_servers = ice_servers;
         let server = peercam_rendezvous::Server::bind(config).await.unwrap();
         let address = server.local_addr();
         let (shutdown, ended) = oneshot::channel::<()>();
@@ -126,4 +144,44 @@ pub fn base(state: &Path, rendezvous: SocketAddr) -> String {
 /// Logs of a failing test: `RUST_LOG=debug cargo test -- --nocapture`.
 pub fn log() {
     let _ = peercam_agent::logging::start();
+}
+
+/// What was logged in this process since the first call, also by tests that run beside.
+pub fn logged() -> String {
+    static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    static START: Once = Once::new();
+    struct Both;
+    impl Write for Both {
+        fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+            std::io::stderr().write_all(data)?;
+            LOG.lock().unwrap().extend_from_slice(data);
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    START.call_once(|| {
+        let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
+        tracing_subscriber::fmt()
+            .with_env_filter(format!("rtc=off,webrtc=off,{wanted}"))
+            .with_ansi(false)
+            .with_writer(|| Both)
+            .init();
+    });
+    String::from_utf8(LOG.lock().unwrap().clone()).unwrap()
+}
+
+/// Waits until a line of the log has all of `words`; returns it.
+pub async fn until_logged(words: &[&str]) -> String {
+    let found = async {
+        loop {
+            let log = logged();
+            if let Some(line) = log.lines().find(|line| words.iter().all(|w| line.contains(w))) {
+                return line.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no log of {words:?}"))
 }

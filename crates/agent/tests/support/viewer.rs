@@ -37,7 +37,8 @@ use webrtc::{
     media_stream::track_remote::{TrackRemote, TrackRemoteEvent},
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-        RTCIceCandidateInit, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+        RTCIceCandidateInit, RTCPeerConnectionIceEvent, RTCPeerConnectionState, SettingEngine,
+        SettingEngineBuilder,
     },
     runtime::TokioRuntime,
 };
@@ -135,6 +136,7 @@ impl Viewer {
         let connection = PeerConnectionBuilder::new()
             .with_configuration(RTCConfigurationBuilder::new().build())
             .with_media_engine(engine)
+            .with_setting_engine(settings())
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(handler))
             .with_runtime(Arc::new(PathRuntime(TokioRuntime, path.clone())))
@@ -264,6 +266,13 @@ impl Viewer {
             .await;
     }
 
+    /// Candidate types of the path in use: ours and the camera's.
+    pub async fn path(&self) -> (String, String) {
+        let ice = self.connection.sctp().await.unwrap().transport().ice_transport();
+        let pair = ice.get_selected_candidate_pair().await.unwrap().expect("a path");
+        (pair.local().typ.to_string(), pair.remote().typ.to_string())
+    }
+
     pub async fn request(&self, request: &Request) {
         self.control.send_text(&wire::encode(request)).await.unwrap();
     }
@@ -300,6 +309,17 @@ async fn listen(socket: &mut Option<Socket>) -> Option<ToViewer> {
         Some(socket) => socket.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// A browser nominates a path as soon as it works; the library would wait for a better one.
+fn settings() -> SettingEngine {
+    let at_once = Some(Duration::ZERO);
+    SettingEngineBuilder::new()
+        .with_host_acceptance_min_wait(at_once)
+        .with_srflx_acceptance_min_wait(at_once)
+        .with_prflx_acceptance_min_wait(at_once)
+        .with_relay_acceptance_min_wait(at_once)
+        .build()
 }
 
 async fn hear(

@@ -1,0 +1,55 @@
+//! Media over a relay, and over nothing else.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use peercam_protocol::signalling::Transport;
+use support::{
+    Agent, ROOM, Rendezvous, Viewer, ViewerOptions,
+    coturn::{Coturn, Over},
+};
+
+/// A camera that may be reached over `turn` only.
+async fn relay_only(turn: &Coturn) -> (Rendezvous, Agent) {
+    let rendezvous = Rendezvous::start_with(vec![turn.ice_server()]).await;
+    let ca = format!("turn-ca = {:?}", turn.authority());
+    let ca = if turn.authority().exists() { ca } else { String::new() };
+    let more = format!("[network]\nloopback = true\nrelay-only = true\n{ca}");
+    let agent = Agent::start(rendezvous.address, &more).await;
+    (rendezvous, agent)
+}
+
+async fn plays_over_a_relay(over: Over, transport: Transport) {
+    support::logged();
+    let turn = Coturn::start(over);
+    let (rendezvous, agent) = relay_only(&turn).await;
+    let viewer = Viewer::join(rendezvous.address, ROOM, ViewerOptions::new(transport)).await;
+    let received = viewer.until("connection", |all| all.connected).await;
+    println!("{over:?} {transport:?}: connected after {:?}", received.connected_after.unwrap());
+    let received = viewer.until("first frame", |all| all.first_frame_after.is_some()).await;
+    println!("{over:?} {transport:?}: first frame after {:?}", received.first_frame_after.unwrap());
+    viewer.plays_on().await;
+    let (_, camera) = viewer.path().await;
+    // A relay's first packet may be here before its candidate.
+    assert!(camera == "relay" || camera == "prflx", "{camera}");
+    viewer.leave().await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_udp() {
+    plays_over_a_relay(Over::Udp, Transport::Rtp).await;
+    plays_over_a_relay(Over::Udp, Transport::Fmp4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_tcp() {
+    plays_over_a_relay(Over::Tcp, Transport::Rtp).await;
+    plays_over_a_relay(Over::Tcp, Transport::Fmp4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_tls() {
+    plays_over_a_relay(Over::Tls, Transport::Rtp).await;
+    plays_over_a_relay(Over::Tls, Transport::Fmp4).await;
+}
