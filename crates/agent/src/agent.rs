@@ -25,6 +25,7 @@ use crate::{
     packetizer::Packetizer,
     rendezvous::{Client, Event, Outbox, ServerUrl},
     session::{Ended, Handle, Host, Join, Resume, network::Network, servers::Servers, turn::Turn},
+    streams::Streams,
     tls::Tls,
 };
 
@@ -48,8 +49,11 @@ pub async fn run(
     let identity = Identity::load_or_create(&config.state_dir)?;
     let room = config.room.clone().unwrap_or_else(|| identity.room());
     let tls = Tls::load(config.network.turn_ca.as_deref()).context("network.turn-ca")?;
+    let camera = Camera::start(config.media.clone()).context("the camera can't start")?;
+    let camera = Arc::new(camera);
     let host = Host {
-        camera: Arc::new(Camera::start(config.media.clone()).context("the camera can't start")?),
+        streams: Streams::new(camera.clone()),
+        camera,
         packetizer: Arc::new(Packetizer::default()),
         certificate: certificate::generate().context("no certificate for DTLS")?,
         network: Arc::new(Network::new(config.network.clone())),

@@ -10,6 +10,7 @@
 //! | [`identity`] | the camera's key, and the room that belongs to it |
 //! | [`rendezvous`] | the line to the rendezvous server, opened again whenever it breaks |
 //! | [`session`] | one viewer: offer, connection, transport, control channel |
+//! | [`streams`] | which encode each viewer gets, and their bit rates |
 //! | [`packetizer`] | access units as RTP payloads, made once for all viewers |
 //! | [`tls`] | whom to trust on TLS, and words for what fails |
 //! | [`certificate`] | this process's side of DTLS |
@@ -32,6 +33,7 @@ pub mod logging;
 pub mod packetizer;
 pub mod rendezvous;
 pub mod session;
+pub mod streams;
 pub mod tls;
 
 pub use agent::run;

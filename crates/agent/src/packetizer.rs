@@ -13,9 +13,9 @@ use rtc::rtp::{codec::h264::H264Payloader, packetizer::Payloader};
 /// below 1280, the smallest MTU of IPv6 (RFC 8200 §5).
 const MAX_PAYLOAD: usize = 1160;
 
-/// Access units whose payloads are kept. Viewers run within a frame of each other; one who is
-/// further behind packetizes for himself.
-const KEPT: usize = 8;
+/// Access units whose payloads are kept, of both encodes. Viewers run within a frame of each
+/// other; one who is further behind packetizes for himself.
+const KEPT: usize = 16;
 
 /// The payloads of one access unit, in order.
 pub type Payloads = Arc<[Bytes]>;

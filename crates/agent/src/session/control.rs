@@ -53,6 +53,8 @@ pub(super) struct Control {
     /// By what the viewer takes the session up again.
     pub resume: ResumeKey,
     pub clock: watch::Receiver<Option<Clock>>,
+    /// Which encode the viewer gets.
+    pub shown: watch::Receiver<peercam_media::Stream>,
     /// Makes the channel say bye, and end.
     pub dismiss: oneshot::Receiver<ByeReason>,
 }
@@ -89,7 +91,15 @@ impl Control {
                     if changed.is_err() {
                         return Ok(Ended::Closed);
                     }
-                    let events = reported.changes(&status.borrow_and_update());
+                    let shown = *self.shown.borrow();
+                    let events = reported.changes(&status.borrow_and_update(), shown);
+                    for event in events {
+                        self.send(&self.complete(event)).await?;
+                    }
+                }
+                Ok(()) = self.shown.changed() => {
+                    let shown = *self.shown.borrow_and_update();
+                    let events = reported.changes(&status.borrow(), shown);
                     for event in events {
                         self.send(&self.complete(event)).await?;
                     }
@@ -124,7 +134,9 @@ impl Control {
             Ok(Request::Time { id }) => {
                 self.send(&Event::Time { id, camera_ms: unix_ms(SystemTime::now()) }).await?;
             }
-            Ok(Request::KeyFrame {}) => self.camera.request_key_frame(peercam_media::Stream::Main),
+            Ok(Request::KeyFrame {}) => {
+                self.camera.request_key_frame(*self.shown.borrow());
+            }
             Ok(Request::Bye {}) => return Ok(true),
             Err(error) => self.send(&Event::Error { error }).await?,
         }
@@ -169,23 +181,34 @@ impl Control {
 /// What the viewer knows about the camera's state.
 #[derive(Debug, Default)]
 struct Reported {
-    stream: Option<StreamInfo>,
+    /// As it was told: the bit rate, which changes all the time, is no part of it.
+    stream: Option<Event>,
     failed: bool,
 }
 
+/// What a stream is, once that is known.
+fn describe(status: &Status, shown: peercam_media::Stream) -> Option<Event> {
+    let (stream, info) = match shown {
+        peercam_media::Stream::Main => (Stream::Main, status.stream.as_ref()?),
+        peercam_media::Stream::Sub => (Stream::Sub, None::<&StreamInfo>?),
+    };
+    Some(Event::Stream {
+        stream,
+        width: info.width,
+        height: info.height,
+        video_codec: info.video_codec.clone(),
+        audio_codec: info.audio.then(String::new),
+    })
+}
+
 impl Reported {
-    /// What he has to hear to know `status`.
-    fn changes(&mut self, status: &Status) -> Vec<Event> {
+    /// What he has to hear to know `status`, while he gets the stream `shown`.
+    fn changes(&mut self, status: &Status, shown: peercam_media::Stream) -> Vec<Event> {
         let mut events = Vec::new();
-        if status.stream.is_some() && status.stream != self.stream {
-            self.stream.clone_from(&status.stream);
-            events.extend(status.stream.as_ref().map(|stream| Event::Stream {
-                stream: Stream::Main,
-                width: stream.width,
-                height: stream.height,
-                video_codec: stream.video_codec.clone(),
-                audio_codec: stream.audio.then(String::new),
-            }));
+        let stream = describe(status, shown);
+        if stream.is_some() && stream != self.stream {
+            events.extend(stream.clone());
+            self.stream = stream;
         }
         match status.state {
             State::Failed if !self.failed => {
@@ -226,10 +249,21 @@ mod tests {
         Status { state, message, stream, ..Status::default() }
     }
 
+    const MAIN: peercam_media::Stream = peercam_media::Stream::Main;
+
+    #[test]
+    fn a_bit_rate_is_no_news() {
+        let mut reported = Reported::default();
+        let mut status = status(State::Live, Some(1280));
+        assert_eq!(reported.changes(&status, MAIN).len(), 1);
+        status.stream.as_mut().unwrap().bitrate_kbps = 700;
+        assert_eq!(reported.changes(&status, MAIN), []);
+    }
+
     #[test]
     fn a_viewer_hears_of_each_change_once() {
         let mut reported = Reported::default();
-        let mut count = |state, width| reported.changes(&status(state, width)).len();
+        let mut count = |state, width| reported.changes(&status(state, width), MAIN).len();
         assert_eq!(count(State::Starting, None), 0);
         assert_eq!(count(State::Live, Some(1280)), 1, "the stream");
         assert_eq!(count(State::Live, Some(1280)), 0);
@@ -241,7 +275,7 @@ mod tests {
 
     #[test]
     fn who_comes_while_the_source_is_broken_hears_why() {
-        let events = Reported::default().changes(&status(State::Failed, None));
+        let events = Reported::default().changes(&status(State::Failed, None), MAIN);
         assert_eq!(events, [Event::Source { live: false, message: "unplugged".to_owned() }]);
     }
 }

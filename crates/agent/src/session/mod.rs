@@ -17,6 +17,7 @@
 //! | `interceptors` | what stands between RTP and the wire |
 //! | `congestion` | how much a viewer's path carries |
 //! | `rtp`, `fmp4` | the two transports |
+//! | `source` | pictures and sound, from whichever encode the viewer has a seat at |
 //! | `control` | the `control` data channel |
 //!
 //! ```text
@@ -58,9 +59,10 @@ mod rtp;
 mod runtime;
 pub mod servers;
 mod signalling;
+mod source;
 pub mod turn;
 
-use crate::{packetizer::Packetizer, rendezvous::Outbox};
+use crate::{packetizer::Packetizer, rendezvous::Outbox, streams::Streams};
 use congestion::Limits;
 use network::Network;
 use servers::IceServers;
@@ -86,6 +88,8 @@ pub struct Host {
     pub network: Arc<Network>,
     /// How TURN servers are trusted, and what was said about them.
     pub turn: Arc<Turn>,
+    /// Which encode each viewer gets.
+    pub streams: Streams,
     /// Bit rate of the picture in kbit/s.
     pub bitrate_kbps: u32,
     /// How long to wait for viewers.

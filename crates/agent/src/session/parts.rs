@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use peercam_media::Stream;
 use peercam_protocol::{
     control::{CHANNEL, MEDIA_CHANNEL},
     signalling::{ByeReason, ResumeKey, Transport},
@@ -16,8 +17,8 @@ use webrtc::data_channel::DataChannel;
 use super::{
     Ended, Host,
     control::{self, Clock, Control},
-    fmp4::{self, Limits},
-    rtp,
+    fmp4, rtp,
+    source::{Media, Source},
 };
 
 /// For the farewell of a session that we end.
@@ -34,6 +35,8 @@ pub(super) struct Parts {
     /// Keeps the encoders running while the connection is made.
     warm: Option<Warm>,
     clock: (watch::Sender<Option<Clock>>, watch::Receiver<Option<Clock>>),
+    /// Which encode the viewer gets.
+    shown: watch::Sender<Stream>,
     /// Whether there is a path to the viewer.
     path: watch::Sender<bool>,
     /// Told on the control channel.
@@ -61,14 +64,14 @@ impl Warm {
     /// when the connection is there, with a short group of pictures behind it.
     pub fn begin(host: &Host, transport: Transport) -> Self {
         let warm = match transport {
-            Transport::Rtp => Self::Frames {
-                _subscription: host.camera.subscribe_frames(peercam_media::Stream::Main),
-            },
-            Transport::Fmp4 => Self::Chunks {
-                _subscription: host.camera.subscribe_chunks(peercam_media::Stream::Main),
-            },
+            Transport::Rtp => {
+                Self::Frames { _subscription: host.camera.subscribe_frames(Stream::Main) }
+            }
+            Transport::Fmp4 => {
+                Self::Chunks { _subscription: host.camera.subscribe_chunks(Stream::Main) }
+            }
         };
-        host.camera.request_key_frame(peercam_media::Stream::Main);
+        host.camera.request_key_frame(Stream::Main);
         warm
     }
 }
@@ -90,6 +93,7 @@ impl Parts {
             rtp,
             warm: Some(warm),
             clock: watch::channel(None),
+            shown: watch::Sender::new(Stream::Main),
             path: watch::Sender::new(true),
             resume,
             dismiss: None,
@@ -106,7 +110,7 @@ impl Parts {
     /// There is a path to the viewer, for the first time or again: media begins, with a key frame.
     pub fn path_found(&mut self) {
         if !self.path.send_replace(true) && self.media_started {
-            self.host.camera.request_key_frame(peercam_media::Stream::Main);
+            self.host.camera.request_key_frame(*self.shown.borrow());
         }
         self.start_rtp();
     }
@@ -139,22 +143,27 @@ impl Parts {
             audio: self.audio,
             resume: self.resume.clone(),
             clock: self.clock.1.clone(),
+            shown: self.shown.subscribe(),
             dismiss: dismissed,
         };
         let task = async move { TaskEnded::Control(control.serve().await) };
         self.tasks.spawn(task.in_current_span());
     }
 
+    /// The session's pictures and sound, from its own seat.
+    fn source<T: Media>(&self) -> Source<T> {
+        Source::new(self.host.camera.clone(), self.host.streams.seat(), self.shown.clone())
+    }
+
     fn start_rtp(&mut self) {
         let Some(sender) = self.rtp.take() else { return };
         self.media_started = true;
-        let camera = self.host.camera.clone();
-        let frames = camera.subscribe_frames(peercam_media::Stream::Main);
+        let source = self.source();
         self.warm = None;
         let (packetizer, clock) = (self.host.packetizer.clone(), self.clock.0.clone());
         let path = self.path.subscribe();
         let task = async move {
-            if let Err(error) = sender.run(camera, frames, packetizer, clock, path).await {
+            if let Err(error) = sender.run(source, packetizer, clock, path).await {
                 debug!("rtp: {error}");
             }
             TaskEnded::Media
@@ -164,12 +173,12 @@ impl Parts {
 
     fn start_fmp4(&mut self, channel: Arc<dyn DataChannel>) {
         self.media_started = true;
-        let chunks = self.host.camera.subscribe_chunks(peercam_media::Stream::Main);
+        let source = self.source();
         self.warm = None;
-        let (limits, clock) = (Limits::new(self.host.bitrate_kbps), self.clock.0.clone());
+        let (limits, clock) = (fmp4::limits(self.host.bitrate_kbps), self.clock.0.clone());
         let path = self.path.subscribe();
         let task = async move {
-            if let Err(error) = fmp4::run(channel, chunks, limits, clock, path).await {
+            if let Err(error) = fmp4::run(channel, source, limits, clock, path).await {
                 debug!("fmp4: {error}");
             }
             TaskEnded::Media

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use peercam_media::{AccessUnit, AudioPacket, Camera, Frame, Stream, Subscription};
+use peercam_media::{AccessUnit, AudioPacket, Frame};
 use rtc::{
     media_stream::MediaStreamTrack,
     rtcp::{
@@ -30,10 +30,12 @@ use webrtc::{
 };
 
 use super::{
+    congestion::Status,
     control::Clock,
     interceptors::Wire,
     offer::RtpOffer,
     peer::{h264, opus},
+    source::Source,
 };
 use crate::packetizer::Packetizer;
 
@@ -41,6 +43,10 @@ use crate::packetizer::Packetizer;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two lines about the estimate in the log, at debug level.
 const ESTIMATE_INTERVAL: Duration = Duration::from_secs(1);
+/// What sound takes on the wire, in kbit/s: 64 of Opus, and headers.
+const SOUND_KBPS: u32 = 90;
+/// What a picture takes on the wire, of its own size: headers, and packets that are not full.
+const HEADERS: f64 = 1.07;
 /// One stream for both tracks, and one CNAME: the viewer plays them in step.
 const STREAM_NAME: &str = "peercam";
 
@@ -99,12 +105,11 @@ impl Sender {
     }
 
     /// Sends until the camera stops or the connection is closed; nothing while there is no `path`,
-    /// and after that from a key frame on. Reports to `clock` when frames were captured; passes
-    /// the viewer's wish for a key frame on.
+    /// and after that from a key frame on. Reports to `clock` when frames were captured, and to
+    /// the viewer's seat what his path carries; passes his wish for a key frame on.
     pub async fn run(
         mut self,
-        camera: Arc<Camera>,
-        mut frames: Subscription<Frame>,
+        mut source: Source<Frame>,
         packetizer: Arc<Packetizer>,
         clock: watch::Sender<Option<Clock>>,
         path: watch::Receiver<bool>,
@@ -112,23 +117,21 @@ impl Sender {
         let feedback = self.video.track.clone();
         let mut estimate = self.wire.status();
         let mut said = Instant::now();
-        let mut interrupted = false;
         loop {
             tokio::select! {
                 Ok(()) = estimate.changed() => {
                     let status = *estimate.borrow_and_update();
-                    if let Some(status) = status && said.elapsed() >= ESTIMATE_INTERVAL {
+                    let Some(status) = status else { continue };
+                    source.seat().report(self.picture_kbps(&status));
+                    if said.elapsed() >= ESTIMATE_INTERVAL {
                         said = Instant::now();
                         debug!("{status}");
                     }
                 }
-                frame = frames.recv() => match frame {
-                    Some(_) if !*path.borrow() => interrupted = true,
-                    // Nothing to decode it with.
-                    Some(Frame::Video(unit)) if interrupted && !unit.key => {}
+                frame = source.recv() => match frame {
+                    Some(_) if !*path.borrow() => self.gate.shut = true,
                     Some(Frame::Video(unit)) => {
-                        interrupted = false;
-                        if self.admits(&unit, &camera) {
+                        if self.admits(&unit, &source) {
                             self.send_video(&unit, &packetizer, &clock).await?;
                         }
                     }
@@ -137,7 +140,7 @@ impl Sender {
                 },
                 event = feedback.poll() => match event {
                     // Only key-frame requests come this far, see `interceptors`.
-                    Some(TrackLocalEvent::OnRtcpPacket(_)) => camera.request_key_frame(Stream::Main),
+                    Some(TrackLocalEvent::OnRtcpPacket(_)) => source.request_key_frame(),
                     Some(_) => {}
                     None => return Ok(()),
                 },
@@ -145,14 +148,21 @@ impl Sender {
         }
     }
 
+    /// Bit rate of the picture that fits, in kbit/s.
+    fn picture_kbps(&self, status: &Status) -> u32 {
+        let sound = if self.audio.is_some() { SOUND_KBPS } else { 0 };
+        let picture = status.media_kbps.saturating_sub(sound);
+        (f64::from(picture) / HEADERS) as u32
+    }
+
     /// Whether a picture goes out, or is dropped because too much waits already.
-    fn admits(&mut self, unit: &AccessUnit, camera: &Camera) -> bool {
+    fn admits(&mut self, unit: &AccessUnit, source: &Source<Frame>) -> bool {
         let key = unit.key.then(|| self.wire.duration(unit.data.len()));
         match self.gate.decide(std::time::Instant::now(), key, self.wire.queued()) {
             Decision::Send => true,
             Decision::Drop => false,
             Decision::DropAndAsk => {
-                camera.request_key_frame(Stream::Main);
+                source.request_key_frame();
                 false
             }
         }

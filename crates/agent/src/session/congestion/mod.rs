@@ -10,6 +10,7 @@
 //! | [`burst`] | how fast short bursts pass |
 //! | [`controller`] | [`Controller`]: the estimate made of all this |
 //! | [`pacer`] | [`Pacer`]: when the next packet may leave |
+//! | [`backlog`] | the estimate for a data channel, from what waits in it |
 //! | [`bucket`] | [`Bucket`]: a rate that may not be exceeded for long |
 //!
 //! The idea: a queue that never empties (the *standing* queue: the least delay in a window longer
@@ -18,6 +19,7 @@
 //! towards nothing; bursts, jitter and random loss leave no standing queue and change nothing.
 
 mod arrivals;
+mod backlog;
 mod bucket;
 mod burst;
 mod controller;
@@ -27,6 +29,7 @@ mod pacer;
 #[cfg(test)]
 mod simulation;
 
+pub(super) use backlog::Backlog;
 pub(super) use bucket::Bucket;
 pub(super) use controller::{Controller, Limits, Report, Status};
 pub(super) use pacer::Pacer;
