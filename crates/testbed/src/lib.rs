@@ -12,6 +12,7 @@
 //! | [`stats`] | [`Stats`]: the player's figures |
 //! | [`network`] | [`World`]: networks of a test's own, with routers, bad lines and a TURN server |
 //! | [`net`] | free ports, this host's address, one HTTP request |
+//! | [`picture`] | a picture that fills the encoder's bit rate |
 //! | [`programs`] | where the binaries are |
 //! | [`wait`] | waiting for a condition, with a deadline that names what did not happen |
 //! | [`progress`] | lines on standard error with the seconds since the start |
@@ -29,6 +30,7 @@ pub mod error;
 pub mod guest;
 pub mod net;
 pub mod network;
+pub mod picture;
 pub mod process;
 pub mod programs;
 pub mod progress;

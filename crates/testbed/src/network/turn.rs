@@ -119,13 +119,6 @@ impl TurnServer {
         });
         plain.chain(at(TLS_PORT).map(|address| format!("turns:{address}?transport=tcp"))).collect()
     }
-
-    /// How many allocations it has made since it was first started.
-    pub fn allocations(&self) -> usize {
-        let log = std::fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        log.lines().filter(|line| line.contains("new, realm") || line.contains(": new,")).count()
-    }
 }
 
 /// A program that nsenter(1) does not find ends at once.

@@ -91,8 +91,17 @@ pub struct World {
     _between: Vec<Namespace>,
 }
 
+/// Whose home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// The viewer's.
+    Viewer,
+    /// The camera's.
+    Camera,
+}
+
 /// A home, as seen from its router.
-struct Home {
+struct Household {
     router: Namespace,
     number: u8,
 }
@@ -105,12 +114,12 @@ impl World {
         let rendezvous = server(&internet, plan.family, "rendezvous", 10)?;
         let turn = server(&internet, plan.family, "TURN server", 20)?;
 
-        let camera_home = Home::build(&internet, plan, plan.camera, 2)?;
+        let camera_home = Household::build(&internet, plan, plan.camera, 2)?;
         let (camera, camera_line) = camera_home.move_in(plan.family, "camera", 2, seed)?;
         let mut between = vec![internet.clone(), camera_home.router.clone()];
         let (viewer, viewer_line) = match plan.viewer {
             Some(router) => {
-                let home = Home::build(&internet, plan, router, 1)?;
+                let home = Household::build(&internet, plan, router, 1)?;
                 between.push(home.router.clone());
                 home.move_in(plan.family, "viewer", 2, seed ^ 1)?
             }
@@ -138,19 +147,24 @@ impl World {
         internet_address(self.plan.family, 20)
     }
 
-    /// Gives the viewer (or the camera) another address in its home: from .2 (or .3) to this
-    /// number. What goes from and to the old one is lost.
-    pub fn move_to(&self, who: &Namespace, home: u8, number: u8) -> Result<()> {
+    /// Gives who lives there another address: .NUMBER of the same home. What goes from and to the
+    /// old one is lost.
+    pub fn change_address(&self, home: Home, number: u8) -> Result<()> {
         let family = self.plan.family;
+        let (who, network) = match home {
+            Home::Viewer if self.plan.viewer.is_some() => (&self.viewer, 1),
+            Home::Viewer => (&self.viewer, 2),
+            Home::Camera => (&self.camera, 2),
+        };
         who.ip(&[
             format!("addr flush dev {INTERFACE} scope global"),
-            format!("addr add {} dev {INTERFACE} nodad", home_network(family, home, number)),
-            format!("route replace default via {}", home_address(family, home, 1)),
+            format!("addr add {} dev {INTERFACE} nodad", home_network(family, network, number)),
+            format!("route replace default via {}", home_address(family, network, 1)),
         ])
     }
 }
 
-impl Home {
+impl Household {
     /// A router at the internet, with a bridge behind it.
     fn build(internet: &Namespace, plan: Plan, router: Router, number: u8) -> Result<Self> {
         let namespace = Namespace::new(&format!("router of home {number}"))?;

@@ -11,5 +11,11 @@
 //! is left to chance comes from `$PEERCAM_SEED`, which is printed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod address_changes;
+mod any_line;
+mod bad_lines;
 mod lines_are_as_bad_as_asked_for;
+mod link_goes_down;
 mod paths;
+mod rendezvous_goes_away;
+mod turn_server_restarts;

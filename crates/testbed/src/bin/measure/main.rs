@@ -11,7 +11,6 @@
 //! 2 Mbit/s, software encoder. Over budget is a figure too: the exit code is 0 unless the
 //! measurement itself failed.
 
-mod busy_picture;
 mod figures;
 mod first_frame;
 mod latency;
@@ -25,7 +24,9 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use peercam_protocol::{RoomId, signalling::Transport};
-use peercam_testbed::{Bed, HostCamera, Rendezvous, camera::Options, programs, progress::Progress};
+use peercam_testbed::{
+    Bed, HostCamera, Rendezvous, camera::Options, picture, programs, progress::Progress,
+};
 use serde::Serialize;
 use tokio::signal::ctrl_c;
 
@@ -114,7 +115,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     let bed = Bed::new("measure")?;
     // A viewer costs what he is sent: there the picture has to fill the bit rate.
     let picture = match arguments.what {
-        What::Viewers => Some(busy_picture::write(&bed)?),
+        What::Viewers => Some(picture::busy(&bed, 1280, 720)?),
         What::Latency | What::FirstFrame | What::Network => None,
     };
     let stage = Stage::set(&bed, picture).await?;

@@ -23,11 +23,12 @@ use peercam_testbed::{
         Impairment, Scene, scene,
         table::{ROWS, Row},
     },
+    picture,
     progress::Progress,
 };
 pub use report::Report;
 
-use crate::{busy_picture, network::report::Line};
+use crate::network::report::Line;
 
 /// One way, on the lossy lines.
 const DELAY: Duration = Duration::from_millis(30);
@@ -80,7 +81,7 @@ pub async fn measure(
     for (name, what) in rows {
         // A bed and networks of its own for each row: nothing of one reaches the next.
         let bed = Bed::new(&format!("measure-{name}"))?;
-        let picture = busy_picture::write(&bed)?;
+        let picture = picture::busy(&bed, 1280, 720)?;
         let camera = Options { picture: Some(picture), ..Options::full(name.parse()?) };
         let plan = match what {
             What::Path(row) => row.plan,
