@@ -104,6 +104,13 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// Names in a certificate, which the library shows as `DnsName("example.org")`.
+fn names(presented: &[String]) -> String {
+    let names: Vec<&str> =
+        presented.iter().take(4).map(|name| name.split('"').nth(1).unwrap_or(name)).collect();
+    if names.is_empty() { "no name".to_owned() } else { names.join(", ") }
+}
+
 /// What went wrong with `host`'s TLS, and the way out; `ca` is the key that names authorities.
 pub fn explain(error: &std::io::Error, host: &str, ca: &str) -> String {
     let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<TlsError>()) else {
@@ -111,14 +118,14 @@ pub fn explain(error: &std::io::Error, host: &str, ca: &str) -> String {
     };
     match error {
         TlsError::InvalidCertificate(problem) => match problem {
-            CertificateError::UnknownIssuer => format!(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
                 "its certificate was issued by nobody this camera trusts: set {ca} to a file with \
                  that authority's certificate"
             ),
             CertificateError::NotValidForNameContext { presented, .. } => format!(
                 "its certificate is for {}, not for {host}: name the server as its certificate \
                  does",
-                if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") }
+                names(presented)
             ),
             CertificateError::NotValidForName => format!(
                 "its certificate is not for {host}: name the server as its certificate does"

@@ -267,7 +267,7 @@ impl Viewer {
     }
 
     /// Candidate types of the path in use: ours and the camera's.
-    pub async fn path(&self) -> (String, String) {
+    pub async fn candidate_types(&self) -> (String, String) {
         let ice = self.connection.sctp().await.unwrap().transport().ice_transport();
         let pair = ice.get_selected_candidate_pair().await.unwrap().expect("a path");
         (pair.local().typ.to_string(), pair.remote().typ.to_string())

@@ -91,6 +91,8 @@ struct Shared {
     tell: Box<dyn Fn(RelayEvent) + Send + Sync>,
     /// Whether there ever was an allocation.
     relaying: AtomicBool,
+    /// Servers that had a stream with an allocation: while they are away, who looks for them.
+    known: Mutex<HashMap<Arc<str>, Option<AbortOnDrop>>>,
     sockets: AtomicU64,
 }
 
@@ -114,8 +116,8 @@ enum State {
     Idle,
     /// `socket` has a stream, or is getting one.
     Open { socket: u64, outgoing: Outgoing, _task: AbortOnDrop },
-    /// The stream of `socket` has ended; its server is looked for, perhaps.
-    Ended { socket: u64, _search: Option<AbortOnDrop> },
+    /// The stream of `socket` has ended.
+    Ended { socket: u64 },
     /// The session has ended.
     Closed,
 }
@@ -158,6 +160,7 @@ impl Relays {
             turn,
             tell: Box::new(tell),
             relaying: AtomicBool::new(false),
+            known: Mutex::default(),
             sockets: AtomicU64::new(0),
         });
         let none = Inner::new(IceServers::default(), Vec::new(), shared.clone());
@@ -209,6 +212,7 @@ impl Relays {
         for asked in inner.datagrams.values() {
             lock(asked).waiting = None;
         }
+        lock(&self.shared.known).clear();
     }
 }
 
@@ -303,6 +307,7 @@ impl Socket {
                         let elapsed = begun.elapsed().as_millis();
                         debug!("{} relays, after {elapsed} ms", server.name);
                         inner.allocated(&server.name);
+                        lock(&inner.shared.known).insert(server.name.clone(), None);
                     };
                     stream::carry(stream, waiting, incoming, progress.clone(), allocated).await
                 }
@@ -415,38 +420,41 @@ impl Inner {
     }
 
     /// The stream that `socket` had to a server has ended.
-    fn lost(self: &Arc<Self>, nth: usize, socket: u64, progress: &Progress, failure: &Failure) {
+    fn lost(&self, nth: usize, socket: u64, progress: &Progress, failure: &Failure) {
         let relay = &self.streams[nth];
         self.shared.turn.reports.trouble(&relay.server.name, &failure.to_string());
-        let mut state = relay.lock();
-        if !matches!(&*state, State::Open { socket: owner, .. } if *owner == socket) {
-            return;
+        {
+            let mut state = relay.lock();
+            if !matches!(&*state, State::Open { socket: owner, .. } if *owner == socket) {
+                return;
+            }
+            *state = State::Ended { socket };
         }
-        let search = progress.is_allocated().then(|| self.search(nth));
-        let was_allocated = search.is_some();
-        *state = State::Ended { socket, _search: search };
-        drop(state);
-        if was_allocated {
+        if let Some(search) = lock(&self.shared.known).get_mut(&relay.server.name)
+            && search.as_ref().is_none_or(|search| search.0.is_finished())
+        {
+            *search = Some(self.search(nth));
+        }
+        if progress.is_allocated() {
             (self.shared.tell)(RelayEvent::Lost);
         }
     }
 
     /// Looks for a server that was lost, ever more seldom, until it is there.
-    fn search(self: &Arc<Self>, nth: usize) -> AbortOnDrop {
-        let inner = self.clone();
+    fn search(&self, nth: usize) -> AbortOnDrop {
+        let (server, shared) = (self.streams[nth].server.clone(), self.shared.clone());
         let task = async move {
-            let server = &inner.streams[nth].server;
             let mut wait = RETRY_FIRST;
             loop {
                 tokio::time::sleep(jittered(wait)).await;
-                match stream::connect(server).await {
+                match stream::connect(&server).await {
                     Ok(_) => break,
                     Err(failure) => debug!("{} is still away: {failure}", server.name),
                 }
                 wait = (wait * 2).min(RETRY_MOST);
             }
             debug!("{} can be reached again", server.name);
-            (inner.shared.tell)(RelayEvent::Back);
+            (shared.tell)(RelayEvent::Back);
         };
         AbortOnDrop(tokio::spawn(task.in_current_span()).abort_handle())
     }
