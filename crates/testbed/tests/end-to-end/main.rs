@@ -5,8 +5,8 @@
 //! cargo build --workspace --bins && cargo test --workspace --test end-to-end -- --test-threads=1
 //! ```
 //!
-//! Guests need their image: `peercam-firmware build --board qemu-aarch64`. Without it, leave them
-//! out with `--skip guest`.
+//! Guests need their images: `peercam-firmware build --board qemu-aarch64`, and `qemu-armv7`.
+//! Without them, leave the guests out with `--skip guest`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod browser_leaves_nothing_behind;
