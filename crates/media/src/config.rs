@@ -44,6 +44,40 @@ pub struct VideoConfig {
     pub clock: Option<bool>,
     /// How long encoding goes on after the last viewer left, in ms: 0 to 600000.
     pub linger_ms: u32,
+    /// `[video.sub]`
+    pub sub: SubConfig,
+}
+
+/// `[video.sub]`: a second, smaller encode of the same picture, for viewers whose network does not
+/// carry the main one. Encoded only while somebody needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SubConfig {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Width in pixels: even, 16 to the main one's. Default: half of that.
+    pub width: Option<u32>,
+    /// Height in pixels: even, 16 to the main one's. Default: half of that.
+    pub height: Option<u32>,
+    /// Pictures in a second: 1 to the main one's. Default: that, and at most 15.
+    pub framerate: Option<u32>,
+    /// Bit rate in kbit/s: 50 to the main one's. Never exceeded. Default: a quarter of that.
+    pub bitrate_kbps: Option<u32>,
+    /// Lowest bit rate in kbit/s: 50 to `bitrate_kbps`. Default: a quarter of it.
+    pub min_bitrate_kbps: Option<u32>,
+}
+
+impl Default for SubConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            width: None,
+            height: None,
+            framerate: None,
+            bitrate_kbps: None,
+            min_bitrate_kbps: None,
+        }
+    }
 }
 
 /// Where the picture comes from.
@@ -105,6 +139,7 @@ impl Default for VideoConfig {
             encoders: ["v4l2h264enc", "openh264enc", "x264enc"].map(str::to_owned).to_vec(),
             clock: None,
             linger_ms: 5000,
+            sub: SubConfig::default(),
         }
     }
 }
@@ -145,6 +180,7 @@ pub(crate) struct Settings {
 pub(crate) struct VideoSettings {
     pub input: VideoInput,
     pub main: EncodeSettings,
+    pub sub: Option<EncodeSettings>,
     pub encoders: Vec<String>,
     pub clock: bool,
 }
@@ -221,10 +257,8 @@ impl VideoConfig {
         let height = even("video.height", self.height)?;
         let framerate = number("video.framerate", self.framerate, 1, 120)?;
         let bitrate_kbps = bitrates(
-            "video.bitrate-kbps",
-            self.bitrate_kbps,
-            "video.min-bitrate-kbps",
-            self.min_bitrate_kbps,
+            ("video.bitrate-kbps", self.bitrate_kbps, 50_000),
+            ("video.min-bitrate-kbps", self.min_bitrate_kbps),
         )?;
         let interval =
             number("video.key-frame-interval-ms", self.key_frame_interval_ms, 250, 20_000)?;
@@ -247,18 +281,50 @@ impl VideoConfig {
             );
             return Err(error("video.clock", "true", &allowed));
         }
+        let main = EncodeSettings {
+            width,
+            height,
+            framerate,
+            bitrate_kbps,
+            key_frame_interval: (interval * framerate / 1000).max(1),
+        };
         Ok(VideoSettings {
             clock: self.clock.unwrap_or(input == VideoInput::Test) && clock_fits,
             input,
-            main: EncodeSettings {
-                width,
-                height,
-                framerate,
-                bitrate_kbps,
-                key_frame_interval: (interval * framerate / 1000).max(1),
-            },
+            sub: self.sub.validate(&main, interval)?,
+            main,
             encoders: self.encoders.clone(),
         })
+    }
+}
+
+impl SubConfig {
+    /// `interval`: time between two key frames in ms.
+    fn validate(
+        &self,
+        main: &EncodeSettings,
+        interval: u32,
+    ) -> Result<Option<EncodeSettings>, ConfigError> {
+        if !self.enabled {
+            return Ok(None);
+        }
+        let half = |size: u32| (size / 4 * 2).max(16);
+        let width = self.width.unwrap_or_else(|| half(main.width));
+        let height = self.height.unwrap_or_else(|| half(main.height));
+        let framerate = self.framerate.unwrap_or(main.framerate.min(15));
+        let framerate = number("video.sub.framerate", framerate, 1, main.framerate)?;
+        let highest = *main.bitrate_kbps.end();
+        let bitrate = self.bitrate_kbps.unwrap_or((highest / 4).max(MIN_KBPS));
+        Ok(Some(EncodeSettings {
+            width: even_up_to("video.sub.width", width, main.width)?,
+            height: even_up_to("video.sub.height", height, main.height)?,
+            framerate,
+            bitrate_kbps: bitrates(
+                ("video.sub.bitrate-kbps", bitrate, highest),
+                ("video.sub.min-bitrate-kbps", self.min_bitrate_kbps),
+            )?,
+            key_frame_interval: (interval * framerate / 1000).max(1),
+        }))
     }
 }
 
@@ -301,23 +367,27 @@ fn number(key: &'static str, value: u32, min: u32, max: u32) -> Result<u32, Conf
     }
 }
 
-/// The highest and the lowest bit rate of an encode, as a range.
+/// The bit rates of an encode, as a range: from its highest one, which may not exceed a limit, and
+/// the lowest one.
 fn bitrates(
-    key: &'static str,
-    highest: u32,
-    lowest_key: &'static str,
-    lowest: Option<u32>,
+    (key, highest, limit): (&'static str, u32, u32),
+    (lowest_key, lowest): (&'static str, Option<u32>),
 ) -> Result<RangeInclusive<u32>, ConfigError> {
-    let highest = number(key, highest, MIN_KBPS, 50_000)?;
+    let highest = number(key, highest, MIN_KBPS, limit)?;
     let lowest = lowest.unwrap_or((highest / 4).max(MIN_KBPS));
     Ok(number(lowest_key, lowest, MIN_KBPS, highest)?..=highest)
 }
 
-/// 4:2:0 chroma has one sample for two pixels each way.
 fn even(key: &'static str, value: u32) -> Result<u32, ConfigError> {
-    if (16..=4096).contains(&value) && value.is_multiple_of(2) {
+    even_up_to(key, value, 4096)
+}
+
+/// 4:2:0 chroma has one sample for two pixels each way.
+fn even_up_to(key: &'static str, value: u32, limit: u32) -> Result<u32, ConfigError> {
+    if (16..=limit).contains(&value) && value.is_multiple_of(2) {
         Ok(value)
     } else {
-        Err(error(key, &value.to_string(), "allowed is an even number from 16 to 4096"))
+        let allowed = format!("allowed is an even number from 16 to {limit}");
+        Err(error(key, &value.to_string(), &allowed))
     }
 }

@@ -11,11 +11,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | the settings as a person writes them, and their validation |
-//! | [`camera`] | [`Camera`]: starts and stops the pipeline with its subscribers, and retries it when a device fails |
+//! | [`camera`] | [`Camera`]: what a session sees |
 //! | [`mod@unit`] | what is handed on: [`Frame`], [`AccessUnit`], [`AudioPacket`], [`Chunk`] |
 //! | [`mod@stream`] | the two encodes of one picture: [`Stream`] |
 //! | [`hub`] | one producer, many subscribers: bounded queues and the cached group of pictures |
 //! | [`status`] | [`Status`]: how the camera is doing |
+//! | `supervisor` | the camera's own thread: runs the pipeline, tells how it is doing |
 //! | `lifecycle` | when to start, stop and try again: decisions only |
 //! | `key_frame` | requests for key frames, merged |
 //! | `pipeline` | one run of the GStreamer pipeline: sources, encoders, sinks |
@@ -34,12 +35,13 @@ mod pipeline;
 mod signal;
 pub mod status;
 pub mod stream;
+mod supervisor;
 pub mod unit;
 
 pub use camera::Camera;
-pub use config::{AudioConfig, AudioSource, Config, VideoConfig, VideoSource};
+pub use config::{AudioConfig, AudioSource, Config, SubConfig, VideoConfig, VideoSource};
 pub use error::Error;
 pub use hub::Subscription;
-pub use status::{State, Status, StreamInfo};
+pub use status::{State, Status, StreamInfo, SubStatus};
 pub use stream::Stream;
 pub use unit::{AccessUnit, AudioPacket, Chunk, Frame, Init};

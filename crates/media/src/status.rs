@@ -1,5 +1,7 @@
 //! How the camera is doing.
 
+use crate::stream::Stream;
+
 /// What the pipeline is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
@@ -29,6 +31,18 @@ pub struct StreamInfo {
     pub audio: bool,
 }
 
+/// How the second encode is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SubStatus {
+    /// Whether it runs: only while somebody subscribes to it and the camera is live.
+    pub state: State,
+    /// Why it failed and what to do, in a sentence; only with [`State::Failed`]. The main encode
+    /// is not disturbed.
+    pub message: Option<String>,
+    /// What it sends; known from its first picture on, and kept while idle.
+    pub stream: Option<StreamInfo>,
+}
+
 /// How the camera is doing, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
@@ -40,7 +54,19 @@ pub struct Status {
     pub encoder: Option<String>,
     /// What is being sent; known from the first picture on, and kept while idle.
     pub stream: Option<StreamInfo>,
-    /// Access units encoded since [`Camera::start`](crate::Camera::start), over all subscribers
+    /// The second, smaller encode.
+    pub sub: SubStatus,
+    /// Access units of the main encode, encoded since [`Camera::start`](crate::Camera::start), over all subscribers
     /// and restarts. Brought up to date about once a second, not with every frame.
     pub frames_encoded: u64,
+}
+
+impl Status {
+    /// What a stream sends, once that is known.
+    pub fn stream(&self, stream: Stream) -> Option<&StreamInfo> {
+        match stream {
+            Stream::Main => self.stream.as_ref(),
+            Stream::Sub => self.sub.stream.as_ref(),
+        }
+    }
 }

@@ -57,21 +57,22 @@ async fn follows(encoder: &str) {
     }
     camera.stop();
 
-    // One stream without a break: the parameter sets stay, no picture is missing, every picture
-    // is decoded, and the only key frames are the regular ones.
+    // One stream without a break: the parameter sets stay, there is no gap (x264 needs a moment to
+    // come down, which may cost a few pictures), every picture is decoded, and the only key frames
+    // are the regular ones.
     let parameter_sets = |unit: &AccessUnit| {
         let wanted = |nal: &&[u8]| matches!(nal[0] & 0x1f, 7 | 8);
         nal_units(&unit.data).into_iter().filter(wanted).map(<[u8]>::to_vec).collect::<Vec<_>>()
     };
     let keys: Vec<_> = all.iter().filter(|unit| unit.key).collect();
     assert!(keys.iter().all(|key| parameter_sets(key) == parameter_sets(keys[0])));
-    for pair in keys.windows(2) {
-        let interval = (pair[1].pts - pair[0].pts).as_millis();
-        assert!((900..1100).contains(&interval), "{encoder}: {interval} ms between key frames");
-    }
     for pair in all.windows(2) {
         let gap = (pair[1].pts - pair[0].pts).as_millis();
-        assert!(gap < 100, "{encoder}: a gap of {gap} ms");
+        assert!(gap < 400, "{encoder}: a gap of {gap} ms");
+    }
+    for pair in keys.windows(2) {
+        let interval = (pair[1].pts - pair[0].pts).as_millis();
+        assert!((900..1500).contains(&interval), "{encoder}: {interval} ms between key frames");
     }
     let decoder = Decoder::h264();
     for unit in &all {
@@ -108,11 +109,21 @@ async fn it_stays_when_the_encoder_was_stopped() {
     camera.stop();
 }
 
-#[test]
-fn a_stream_that_is_not_there_has_no_bit_rate() {
-    let camera = Camera::start(silent()).unwrap();
-    assert_eq!(camera.bitrates(Stream::Main), Some(125..=500));
-    assert_eq!(camera.bitrates(Stream::Sub), None);
-    assert_eq!(camera.set_bitrate(Stream::Sub, 100), None);
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_are_left_out_when_nothing_else_holds_it() {
+    // Noise at the coarsest that openh264 does is about 4 Mbit/s.
+    let folder = tempfile::tempdir().unwrap();
+    let noise = common::clip(folder.path(), "snow");
+    let camera = Camera::start(busy(&noise, "openh264enc")).unwrap();
+    let mut frames = camera.subscribe_frames(Stream::Main);
+    let mut all = Vec::new();
+    measure(&mut frames, Duration::from_secs(2), &mut Vec::new()).await;
+    let got = measure(&mut frames, Duration::from_secs(6), &mut all).await;
+    assert!((900..1400).contains(&got), "{got} kbit/s instead of 1200");
+    assert!(all.len() < 120, "{} pictures in six seconds", all.len());
+    for pair in all.windows(2) {
+        let gap = (pair[1].pts - pair[0].pts).as_millis();
+        assert!(gap < 700, "a gap of {gap} ms");
+    }
     camera.stop();
 }

@@ -27,6 +27,14 @@ fn every_key_has_a_name_and_a_place() {
         clock = true
         linger-ms = 0
 
+        [video.sub]
+        enabled = true
+        width = 320
+        height = 240
+        framerate = 5
+        bitrate-kbps = 200
+        min-bitrate-kbps = 60
+
         [audio]
         source = "alsa"
         device = "hw:1,0"
@@ -44,6 +52,10 @@ fn every_key_has_a_name_and_a_place() {
     assert_eq!(config.video.min_bitrate_kbps, Some(150));
     assert_eq!(config.video.encoders, ["x264enc"]);
     assert_eq!((config.video.clock, config.video.linger_ms), (Some(true), 0));
+    let sub = &config.video.sub;
+    assert!(sub.enabled);
+    assert_eq!((sub.width, sub.height, sub.framerate), (Some(320), Some(240), Some(5)));
+    assert_eq!((sub.bitrate_kbps, sub.min_bitrate_kbps), (Some(200), Some(60)));
     assert_eq!((config.audio.source, config.audio.device.as_str()), (AudioSource::Alsa, "hw:1,0"));
     assert_eq!(config.audio.file.as_deref(), Some(Path::new("/srv/sound.ogg")));
     assert_eq!((config.audio.opus_bitrate_kbps, config.audio.aac_bitrate_kbps), (32, 64));
@@ -86,6 +98,11 @@ fn values_out_of_range_are_named_with_the_range() {
         ("[video]\nbitrate-kbps = 4294967295", "video.bitrate-kbps", "4294967295", "50000"),
         ("[video]\nmin-bitrate-kbps = 49", "video.min-bitrate-kbps", "49", "50 to 2000"),
         ("[video]\nmin-bitrate-kbps = 2001", "video.min-bitrate-kbps", "2001", "50 to 2000"),
+        ("[video.sub]\nwidth = 1282", "video.sub.width", "1282", "even number from 16 to 1280"),
+        ("[video.sub]\nheight = 15", "video.sub.height", "15", "even"),
+        ("[video.sub]\nframerate = 31", "video.sub.framerate", "31", "1 to 30"),
+        ("[video.sub]\nbitrate-kbps = 2001", "video.sub.bitrate-kbps", "2001", "50 to 2000"),
+        ("[video.sub]\nmin-bitrate-kbps = 501", "video.sub.min-bitrate-kbps", "501", "50 to 500"),
         ("[video]\nkey-frame-interval-ms = 249", "video.key-frame-interval-ms", "249", "250"),
         ("[video]\nlinger-ms = 600001", "video.linger-ms", "600001", "600000"),
         ("[video]\nencoders = []", "video.encoders", "[]", "at least one"),
@@ -115,6 +132,9 @@ fn the_ends_of_the_ranges_are_allowed() {
         "[video]\nwidth = 16\nheight = 16\nframerate = 1\nbitrate-kbps = 50",
         "[video]\nwidth = 4096\nheight = 4096\nframerate = 120\nbitrate-kbps = 50000",
         "[video]\nbitrate-kbps = 50\nmin-bitrate-kbps = 50",
+        "[video.sub]\nwidth = 1280\nheight = 720\nframerate = 30\nbitrate-kbps = 2000",
+        // What does not matter is not looked at.
+        "[video.sub]\nenabled = false\nwidth = 7",
         "[video]\nkey-frame-interval-ms = 250\nlinger-ms = 0",
         "[video]\nkey-frame-interval-ms = 20000\nlinger-ms = 600000",
         "[audio]\nopus-bitrate-kbps = 6\naac-bitrate-kbps = 32",

@@ -85,8 +85,11 @@ pub(crate) fn filter(caps: &gst::Caps) -> Result<gst::Element, String> {
     Ok(filter)
 }
 
-/// Adds the elements to the pipeline and links each to the next.
-pub(crate) fn add_chain(pipeline: &gst::Pipeline, chain: &[&gst::Element]) -> Result<(), String> {
+/// Adds the elements to a pipeline, or a part of one, and links each to the next.
+pub(crate) fn add_chain(
+    pipeline: &impl IsA<gst::Bin>,
+    chain: &[&gst::Element],
+) -> Result<(), String> {
     for element in chain {
         pipeline.add(*element).map_err(|error| error.to_string())?;
     }

@@ -147,7 +147,7 @@ impl FilePlayer {
                 None
             };
             if let Some(fault) = fault {
-                orders.tell(|orders| _ = orders.fault.get_or_insert(fault));
+                orders.tell(|orders| _ = orders.fault.main.get_or_insert(fault));
             }
         });
         Ok(())

@@ -1,10 +1,10 @@
 //! One run of the pipeline: from devices to units.
 //!
 //! ```text
-//!  picture ─▶ clock ─▶ queue ─▶ encoder ─▶ tee ─┬─▶ h264parse ─▶ access units
-//!                                               └─▶ queue ─▶ h264parse ─▶ isofmp4mux ─▶ chunks
-//!  sound ──▶ tee ─┬─▶ queue ─▶ voaacenc ──────────────────────────────▶ ┘
-//!                 └─▶ queue ─▶ opusenc ─▶ audio packets
+//!  picture ─▶ clock ─▶ tee ─┬─▶ main encode ─▶ access units, chunks
+//!                           └─▶ sub encode, while it is wanted ─▶ access units, chunks
+//!  sound ─▶ tee ─┬─▶ queue ─▶ voaacenc ─▶ tee ─▶ into the chunks of both
+//!                └─▶ queue ─▶ opusenc ─▶ audio packets
 //! ```
 //!
 //! | module | holds |
@@ -12,6 +12,8 @@
 //! | [`source`] | the head of picture and sound: test, V4L2, ALSA |
 //! | [`v4l2`] | which mode of a capture device to use |
 //! | [`file`] | a file, played in a loop |
+//! | [`encode`] | one encode of the picture: from raw pictures to access units and chunks |
+//! | [`gate`] | which pictures are encoded: frame rate, and room in the bit rate |
 //! | [`encoder`] | which H.264 encoder works here, and its settings |
 //! | [`sink`] | the ends: from buffers to units |
 //! | [`mp4`], [`h264`] | as much of the formats as has to be read |
@@ -19,8 +21,10 @@
 //! | [`elements`] | making and linking elements |
 
 pub(crate) mod elements;
+mod encode;
 pub(crate) mod encoder;
 mod file;
+mod gate;
 mod h264;
 mod mp4;
 pub(crate) mod sink;
@@ -39,26 +43,37 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use crate::{
-    config::{AudioInput, AudioSettings, Settings, VideoInput},
+    config::{AudioInput, AudioSettings, EncodeSettings, Settings, VideoInput},
     error::Error,
     pipeline::{
         elements::{add_chain, filter, link_chain, make, queue, static_pad},
+        encode::{Encode, NOT_NEGOTIATED, Plan},
         file::FilePlayer,
         sink::Outlet,
     },
     signal::Signal,
+    stream::{Each, Stream},
 };
 
 /// What the thread of a run is told.
 #[derive(Debug, Default, PartialEq)]
 struct Orders {
     stop: bool,
-    key_frame: bool,
+    key_frame: Each<bool>,
     /// In kbit/s.
-    bitrate: Option<u32>,
+    bitrate: Each<Option<u32>>,
+    sub: Option<SubOrder>,
     /// A file has come to its end.
     rewind: bool,
-    fault: Option<String>,
+    fault: Each<Option<String>>,
+}
+
+/// What is to happen to the second encode.
+#[derive(Debug, PartialEq)]
+enum SubOrder {
+    /// With this encoder.
+    Start(String),
+    Stop,
 }
 
 /// A pipeline that runs, in a thread of its own: whatever a driver does to it, the camera's own
@@ -70,21 +85,25 @@ pub(crate) struct Run {
     end: mpsc::Receiver<()>,
 }
 
-/// Ten years: larger than any run, small enough to add to any time.
-const FOR_EVER: gst::ClockTime = gst::ClockTime::from_seconds(10 * 365 * 86_400);
+/// What the parts of a pipeline are, to GStreamer.
+pub(crate) const PART: &str = "bin";
+/// Their names.
+const MAIN: &str = "main";
+const SUB: &str = "sub";
 
 /// How long a driver may take to let go of its device before the camera goes on without it.
 const TEAR_DOWN: Duration = Duration::from_secs(3);
 
 impl Run {
-    /// Builds the pipeline and runs it. `failed` is called, in the run's thread, when it fails:
-    /// with a sentence that says what and why.
+    /// Builds the pipeline, with the main encode, and runs it, at bit rates in kbit/s. `failed` is
+    /// called, in the run's thread, with a sentence that says what and why: when the run fails as
+    /// a whole ([`Stream::Main`]), or only the second encode, which is taken out then.
     pub(crate) fn start(
         settings: Arc<Settings>,
         encoder: String,
-        kbps: u32,
-        outlet: Outlet,
-        failed: impl Fn(String) + Send + 'static,
+        kbps: Each<u32>,
+        outlets: Each<Outlet>,
+        failed: impl Fn(Stream, String) + Send + 'static,
     ) -> std::io::Result<Self> {
         let orders = Arc::new(Signal::default());
         let (alive, end) = mpsc::channel();
@@ -94,25 +113,38 @@ impl Run {
                 let _alive = alive;
                 // The bindings panic when an element lacks a property: another version of GStreamer.
                 let result = catch_unwind(AssertUnwindSafe(|| {
-                    run(&settings, &encoder, kbps, outlet, &for_thread)
+                    run(&settings, &encoder, kbps, outlets, &for_thread, &failed)
                 }));
                 match result {
                     Ok(Ok(())) => {}
-                    Ok(Err(message)) => failed(message),
-                    Err(_) => failed("the pipeline can't be built with this GStreamer".to_owned()),
+                    Ok(Err(message)) => failed(Stream::Main, message),
+                    Err(_) => {
+                        let message = "the pipeline can't be built with this GStreamer";
+                        failed(Stream::Main, message.to_owned());
+                    }
                 }
             })?;
         Ok(Self { orders, thread, end })
     }
 
-    /// Asks the encoder for a key frame.
-    pub(crate) fn request_key_frame(&self) {
-        self.orders.tell(|orders| orders.key_frame = true);
+    /// Asks an encoder for a key frame.
+    pub(crate) fn request_key_frame(&self, stream: Stream) {
+        self.orders.tell(|orders| orders.key_frame[stream] = true);
     }
 
-    /// Changes the bit rate of the picture, in kbit/s.
-    pub(crate) fn set_bitrate(&self, kbps: u32) {
-        self.orders.tell(|orders| orders.bitrate = Some(kbps));
+    /// Changes the bit rate of an encode, in kbit/s.
+    pub(crate) fn set_bitrate(&self, stream: Stream, kbps: u32) {
+        self.orders.tell(|orders| orders.bitrate[stream] = Some(kbps));
+    }
+
+    /// Adds the second encode, with this encoder.
+    pub(crate) fn start_sub(&self, encoder: &str) {
+        self.orders.tell(|orders| orders.sub = Some(SubOrder::Start(encoder.to_owned())));
+    }
+
+    /// Takes the second encode out, if it is there.
+    pub(crate) fn stop_sub(&self) {
+        self.orders.tell(|orders| orders.sub = Some(SubOrder::Stop));
     }
 
     /// Stops the pipeline and waits for its thread. A thread that hangs in a driver is given
@@ -156,6 +188,9 @@ pub(crate) fn require(settings: &Settings) -> Result<(), Error> {
         }
     };
     video.0.iter().try_for_each(|element| require(element, video.1))?;
+    if settings.video.sub.is_some() {
+        require("videoconvertscale", "for the smaller picture of video.sub")?;
+    }
     let Some(audio) = &settings.audio else { return Ok(()) };
     let source: (&[&str], &str) = match audio.input {
         AudioInput::Test => (&["audiotestsrc"], "for audio.source = \"test\""),
@@ -178,7 +213,11 @@ pub(crate) fn require(settings: &Settings) -> Result<(), Error> {
 /// A built pipeline; put back to NULL when it goes.
 struct Pipeline {
     pipeline: gst::Pipeline,
-    encoder: gst::Element,
+    main: Encode,
+    sub: Option<Encode>,
+    /// Where another encode gets its picture and its sound from.
+    picture: gst::Element,
+    sound: Option<gst::Element>,
     files: Vec<FilePlayer>,
 }
 
@@ -197,40 +236,97 @@ impl Drop for Pipeline {
 fn run(
     settings: &Settings,
     encoder: &str,
-    kbps: u32,
-    outlet: Outlet,
+    mut kbps: Each<u32>,
+    outlets: Each<Outlet>,
     orders: &Arc<Signal<Orders>>,
+    failed: &dyn Fn(Stream, String),
 ) -> Result<(), String> {
-    let clock = outlet.clock.clone();
-    let pipeline = build(settings, encoder, kbps, outlet, orders)?;
-    clock.drive(&pipeline.pipeline);
+    let mut pipeline = build(settings, encoder, kbps.main, &outlets, orders)?;
+    outlets.main.clock.drive(&pipeline.pipeline);
     watch_bus(&pipeline.pipeline, settings, encoder, orders);
     let started = pipeline.pipeline.set_state(gst::State::Playing);
     // What went wrong stands on the bus, in more words than the state change has.
     if started.is_err() {
         let told = orders.wait(Some(Instant::now() + Duration::from_millis(200)));
-        return Err(told.fault.unwrap_or_else(|| "the pipeline can't be started".to_owned()));
+        return Err(told.fault.main.unwrap_or_else(|| "the pipeline can't be started".to_owned()));
     }
     loop {
         let told = orders.wait(None);
         if told.stop {
             return Ok(());
         }
-        if let Some(fault) = told.fault {
+        if let Some(fault) = told.fault.main {
             return Err(fault);
         }
         if told.rewind {
             pipeline.files.iter().try_for_each(FilePlayer::rewind)?;
         }
-        if let Some(kbps) = told.bitrate {
-            encoder::set_bitrate(&pipeline.encoder, encoder, kbps);
-        }
-        if told.key_frame {
-            let event =
-                gstreamer_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
-            if !pipeline.encoder.send_event(event) {
-                tracing::debug!("the encoder did not take the request for a key frame");
+        for stream in Stream::ALL {
+            if let Some(new) = told.bitrate[stream] {
+                kbps[stream] = new;
+                if let Some(encode) = pipeline.encode(stream) {
+                    encode.set_bitrate(new);
+                }
             }
+        }
+        if let Some(fault) = told.fault.sub {
+            pipeline.stop_sub(&outlets.sub);
+            failed(Stream::Sub, fault);
+        }
+        match told.sub {
+            Some(SubOrder::Start(encoder)) if pipeline.sub.is_none() => {
+                if let Err(fault) = pipeline.start_sub(settings, &encoder, kbps.sub, &outlets.sub) {
+                    // What is on the bus already says more.
+                    orders.tell(|orders| _ = orders.fault.sub.get_or_insert(fault));
+                }
+            }
+            Some(SubOrder::Stop) => pipeline.stop_sub(&outlets.sub),
+            _ => {}
+        }
+        for stream in Stream::ALL.into_iter().filter(|stream| told.key_frame[*stream]) {
+            if let Some(encode) = pipeline.encode(stream) {
+                encode.request_key_frame();
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    fn encode(&self, stream: Stream) -> Option<&Encode> {
+        match stream {
+            Stream::Main => Some(&self.main),
+            Stream::Sub => self.sub.as_ref(),
+        }
+    }
+
+    /// Adds the second encode while the pipeline runs.
+    fn start_sub(
+        &mut self,
+        settings: &Settings,
+        element: &str,
+        kbps: u32,
+        outlet: &Outlet,
+    ) -> Result<(), String> {
+        let video = &settings.video;
+        let Some(encode) = &video.sub else { return Ok(()) };
+        let sound = self.sound.is_some();
+        let (name, outlet) = (SUB, outlet.clone());
+        let plan = Plan { name, element, video, encode, kbps, sound, outlet };
+        let sub = self.sub.insert(Encode::new(plan)?);
+        sub.attach(&self.pipeline, &self.picture, self.sound.as_ref())?;
+        // The muxer waits for its inputs according to how late they may be.
+        if self.pipeline.recalculate_latency().is_err() {
+            tracing::debug!("the pipeline's latency can't be told");
+        }
+        Ok(())
+    }
+
+    /// Takes the second encode out, if there is one, while the pipeline runs.
+    fn stop_sub(&mut self, outlet: &Outlet) {
+        if let Some(sub) = self.sub.take() {
+            sub.detach(&self.pipeline);
+            // Nobody who comes later begins with what is over.
+            outlet.hubs.reset();
         }
     }
 }
@@ -247,27 +343,22 @@ fn watch_bus(
     bus.set_sync_handler(move |_, message| {
         match message.view() {
             gst::MessageView::Error(error) => {
-                let factory = message
-                    .src()
+                let source = message.src();
+                let stream = source.map_or(Stream::Main, stream_of);
+                let factory = source
                     .and_then(|source| source.downcast_ref::<gst::Element>())
                     .and_then(gst::Element::factory)
                     .map(|factory| factory.name().to_string())
                     .unwrap_or_default();
                 tracing::debug!(element = %factory, details = ?error.debug(), "pipeline error");
-                // What an encoder refuses, the source reports.
-                let refused = error.debug().is_some_and(|debug| debug.contains("not-negotiated"));
-                let fault = if refused {
-                    let video = &settings.video.main;
-                    format!(
-                        "{factory} and {encoder} can't agree on {}x{} at {} pictures a second: \
-                         choose another video.width, video.height or video.framerate",
-                        video.width, video.height, video.framerate
-                    )
-                } else {
-                    source::explain(&settings, &factory, error.error().message())
+                let refused = error.debug().is_some_and(|debug| debug.contains(NOT_NEGOTIATED));
+                let fault = match (refused, stream, &settings.video.sub) {
+                    (true, Stream::Sub, Some(sub)) => refusal(&factory, &encoder, "video.sub", sub),
+                    (true, ..) => refusal(&factory, &encoder, "video", &settings.video.main),
+                    (false, ..) => source::explain(&settings, &factory, error.error().message()),
                 };
                 // The first error is the cause; those after it are what follows from it.
-                orders.tell(|orders| _ = orders.fault.get_or_insert(fault));
+                orders.tell(|orders| _ = orders.fault[stream].get_or_insert(fault));
             }
             gst::MessageView::Warning(warning) => {
                 tracing::debug!(details = ?warning.debug(), "pipeline warning: {}", warning.error());
@@ -278,88 +369,68 @@ fn watch_bus(
     });
 }
 
+/// Which encode an element belongs to. All that both need belongs to the main one.
+fn stream_of(source: &gst::Object) -> Stream {
+    let mut parents = std::iter::successors(Some(source.clone()), gst::Object::parent);
+    if parents.any(|object| object.name() == SUB) { Stream::Sub } else { Stream::Main }
+}
+
+fn refusal(factory: &str, encoder: &str, table: &str, encode: &EncodeSettings) -> String {
+    let EncodeSettings { width, height, framerate, .. } = encode;
+    // What an encode refuses, the part of the pipeline that holds it reports.
+    let who = match factory {
+        PART | "" => encoder.to_owned(),
+        _ => format!("{factory} and {encoder}"),
+    };
+    format!(
+        "{who} can't do {width}x{height} at {framerate} pictures a second: choose another \
+         {table}.width, {table}.height or {table}.framerate"
+    )
+}
+
 fn build(
     settings: &Settings,
-    encoder: &str,
+    element: &str,
     kbps: u32,
-    outlet: Outlet,
+    outlets: &Each<Outlet>,
     orders: &Arc<Signal<Orders>>,
 ) -> Result<Pipeline, String> {
     let pipeline = gst::Pipeline::new();
-    let mut heads = source::Heads::new(&pipeline, outlet.clock.clone(), orders.clone());
-    let picture = heads.picture(&settings.video)?;
+    let video = &settings.video;
+    let clock = &outlets.main.clock;
+    let mut heads = source::Heads::new(&pipeline, clock.clone(), orders.clone());
+    let head = heads.picture(video)?;
     let sound = settings.audio.as_ref().map(|audio| heads.sound(&audio.input)).transpose()?;
     let files = heads.connect_files()?;
 
-    if settings.video.clock {
-        source::draw_clock(&picture, outlet.clock.clone())?;
+    if video.clock {
+        source::draw_clock(&head, clock.clone())?;
     }
-    // When the encoder is too slow, pictures are lost here, before they are encoded, instead of
-    // coming later and later. A file may come in bursts, and nobody sees that it is late.
-    let raw = queue(match settings.video.input {
-        VideoInput::File(_) => settings.video.main.framerate.div_ceil(2),
-        VideoInput::Test | VideoInput::V4l2(_) => 2,
-    })?;
-    raw.set_property_from_str("leaky", "downstream");
-    let (encoder, caps) = encoder::make(encoder, &settings.video.main, kbps)?;
-    let encoded = filter(&caps)?;
-    let split = make("tee")?;
-    add_chain(&pipeline, &[&raw, &encoder, &encoded, &split])?;
-    link_chain(&[&picture, &raw])?;
+    let picture = make("tee")?;
+    add_chain(&pipeline, &[&picture])?;
+    link_chain(&[&head, &picture])?;
+    let sound = match (&settings.audio, sound) {
+        (Some(audio), Some(sound)) => {
+            Some(encode_sound(&pipeline, audio, &sound, outlets.clone())?)
+        }
+        _ => None,
+    };
 
-    let units = h264_branch("byte-stream", "au")?;
-    let unit_sink = sink::access_units(outlet.clone());
-    add_chain(&pipeline, &[&units[0], &units[1], unit_sink.upcast_ref()])?;
-    link_chain(&[&split, &units[0]])?;
-
-    let mux = gst::ElementFactory::make("isofmp4mux")
-        .build()
-        .map_err(|error| format!("isofmp4mux, which is built in, can't be made: {error}"))?;
-    // The muxer knows a picture's end when the next one comes, and cuts at the first picture that
-    // is later than chunk-duration: anything well below a frame gives one picture a chunk, as soon
-    // as possible. A fragment never ends: at each end the muxer holds sound back until the next
-    // key frame. For a player the difference is a number in a box it doesn't look at.
-    let frame = gst::ClockTime::SECOND / u64::from(settings.video.main.framerate);
-    mux.set_property("fragment-duration", FOR_EVER);
-    mux.set_property("chunk-duration", frame / 8);
-    // Key frames come when the encoder or a viewer wants one.
-    mux.set_property("send-force-keyunit", false);
-    // An edit list would shift the track's time away from running time.
-    mux.set_property_from_str("write-edts-mode", "never");
-    let chunk_sink = sink::chunks(outlet.clone());
-    add_chain(&pipeline, &[&mux, chunk_sink.upcast_ref()])?;
-
-    // Two seconds and more: full only if the muxer hangs, which counts as a stall.
-    let before_mux = queue(4 * settings.video.main.framerate.max(15))?;
-    let samples = h264_branch("avc", "au")?;
-    add_chain(&pipeline, &[&before_mux, &samples[0], &samples[1]])?;
-    link_chain(&[&split, &before_mux])?;
-    link_chain(&[&samples[1], &mux])?;
-
-    if let (Some(audio), Some(sound)) = (&settings.audio, sound) {
-        encode_sound(&pipeline, audio, &sound, &mux, outlet)?;
-    }
-    Ok(Pipeline { pipeline, encoder, files })
+    let (encode, outlet) = (&video.main, outlets.main.clone());
+    let (name, sounds) = (MAIN, sound.is_some());
+    let plan = Plan { name, element, video, encode, kbps, sound: sounds, outlet };
+    let mut main = Encode::new(plan)?;
+    main.attach(&pipeline, &picture, sound.as_ref())?;
+    Ok(Pipeline { pipeline, main, sub: None, picture, sound, files })
 }
 
-/// A parser that repeats the parameter sets before each key frame, and the format it is to make.
-fn h264_branch(stream_format: &str, alignment: &str) -> Result<[gst::Element; 2], String> {
-    let parse = make("h264parse")?;
-    parse.set_property("config-interval", -1i32);
-    let caps = gst::Caps::builder("video/x-h264")
-        .field("stream-format", stream_format)
-        .field("alignment", alignment)
-        .build();
-    Ok([parse, filter(&caps)?])
-}
-
+/// Encodes the sound: Opus goes out, AAC comes out of the tee that is returned.
 fn encode_sound(
     pipeline: &gst::Pipeline,
     audio: &AudioSettings,
     sound: &gst::Element,
-    mux: &gst::Element,
-    outlet: Outlet,
-) -> Result<(), String> {
+    outlets: Each<Outlet>,
+) -> Result<gst::Element, String> {
     let split = make("tee")?;
     add_chain(pipeline, &[&split])?;
     link_chain(&[sound, &split])?;
@@ -370,7 +441,7 @@ fn encode_sound(
     opus.set_property_from_str("frame-size", &sink::OPUS_FRAME.as_millis().to_string());
     // Half of what it can do: hardly heard, and a third of the time on a small board.
     opus.set_property("complexity", 5i32);
-    let packet_sink = sink::audio_packets(outlet);
+    let packet_sink = sink::audio_packets(outlets);
     add_chain(pipeline, &[&before_opus, &opus, packet_sink.upcast_ref()])?;
     link_chain(&[&split, &before_opus])?;
 
@@ -382,9 +453,10 @@ fn encode_sound(
         .field("stream-format", "raw")
         .build();
     let encoded = filter(&caps)?;
-    add_chain(pipeline, &[&before_aac, &aac, &encoded])?;
+    let ready = make("tee")?;
+    add_chain(pipeline, &[&before_aac, &aac, &encoded, &ready])?;
     link_chain(&[&split, &before_aac])?;
-    link_chain(&[&encoded, mux])
+    Ok(ready)
 }
 
 /// Attaches a probe that must not panic: a panic cannot cross GStreamer's C code.

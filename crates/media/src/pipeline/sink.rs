@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,32 +16,46 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use crate::{
-    hub::Hub,
+    camera::Hubs,
     pipeline::{h264, mp4, time::MediaClock},
+    stream::{Each, Stream},
     unit::{AccessUnit, AudioPacket, Chunk, Frame, Init},
 };
 
-/// Where a run puts what it makes.
+/// Where an encode puts what it makes.
 #[derive(Clone)]
 pub(crate) struct Outlet {
-    pub frames: Hub<Frame>,
-    pub chunks: Hub<Chunk>,
+    pub hubs: Hubs,
     pub clock: MediaClock,
     pub pulse: Arc<Pulse>,
-    /// Access units over all runs.
+    /// Access units, over all runs.
     pub encoded: Arc<AtomicU64>,
     /// Called when an output gives something for the first time.
     pub came_alive: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// Signs of life of one run.
+/// Signs of life of one encode, and of the sound.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     pub picture: Beat,
     pub sound: Beat,
     pub chunk: Beat,
+    codec: Mutex<Option<String>>,
+}
+
+impl Pulse {
     /// RFC 6381 codecs string of the picture, known from the first key frame on.
-    pub codec: OnceLock<String>,
+    pub(crate) fn codec(&self) -> Option<String> {
+        self.codec.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As if nothing had come yet.
+    pub(crate) fn clear(&self) {
+        for beat in [&self.picture, &self.sound, &self.chunk] {
+            *beat.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        *self.codec.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// When an output last gave something.
@@ -76,17 +90,23 @@ pub(crate) fn access_units(outlet: Outlet) -> gst_app::AppSink {
         let Some(data) = copy(buffer) else { return };
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         if key && let Some(codec) = h264::codec(&data) {
-            _ = outlet.pulse.codec.set(codec);
+            let mut known = outlet.pulse.codec.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get_or_insert(codec);
         }
         outlet.encoded.fetch_add(1, Ordering::Relaxed);
         let captured = outlet.clock.wall(pts);
-        outlet.frames.publish(&Frame::Video(Arc::new(AccessUnit { data, key, pts, captured })));
+        outlet.hubs.frames.publish(&Frame::Video(Arc::new(AccessUnit {
+            data,
+            key,
+            pts,
+            captured,
+        })));
         outlet.beat(&outlet.pulse.picture);
     })
 }
 
-/// The end of the RTP branch of the sound.
-pub(crate) fn audio_packets(outlet: Outlet) -> gst_app::AppSink {
+/// The end of the RTP branch of the sound: it goes with either picture.
+pub(crate) fn audio_packets(outlets: Each<Outlet>) -> gst_app::AppSink {
     sink(false, move |sample| {
         let (Some(buffer), Some(pts)) = (sample.buffer(), running_time(sample)) else { return };
         let Some(data) = copy(buffer) else { return };
@@ -95,10 +115,12 @@ pub(crate) fn audio_packets(outlet: Outlet) -> gst_app::AppSink {
         let duration = OPUS_FRAME;
         let end = pts + buffer.duration().map_or(duration, Duration::from);
         let pts = end.saturating_sub(duration);
-        let captured = outlet.clock.wall(pts);
-        let packet = AudioPacket { data, pts, duration, captured };
-        outlet.frames.publish(&Frame::Audio(Arc::new(packet)));
-        outlet.beat(&outlet.pulse.sound);
+        let captured = outlets.main.clock.wall(pts);
+        let packet = Frame::Audio(Arc::new(AudioPacket { data, pts, duration, captured }));
+        for stream in Stream::ALL {
+            outlets[stream].hubs.frames.publish(&packet);
+        }
+        outlets.main.beat(&outlets.main.pulse.sound);
     })
 }
 
@@ -109,7 +131,7 @@ pub(crate) fn chunks(outlet: Outlet) -> gst_app::AppSink {
         let Some(data) = copy_all(sample) else { return };
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(chunk) = chunk(&mut current, data, &outlet.clock) {
-            outlet.chunks.publish(&chunk);
+            outlet.hubs.chunks.publish(&chunk);
             outlet.beat(&outlet.pulse.chunk);
         }
     })

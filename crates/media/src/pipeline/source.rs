@@ -14,7 +14,7 @@ use crate::{
     clock,
     config::{AudioInput, EncodeSettings, Settings, VideoInput, VideoSettings},
     pipeline::{
-        Orders, add_probe,
+        Orders, PART, add_probe,
         elements::{add_chain, filter, make, queue},
         file::FilePlayer,
         time::MediaClock,
@@ -50,7 +50,7 @@ impl<'a> Heads<'a> {
                 source.set_property("foreground-color", 0xff6f_d8b8u32);
                 source.set_property("background-color", 0xff20_3040u32);
                 source.set_property_from_str("motion", "sweep");
-                let raw = filter(&raw_video(&video.main, wanted_rate(&video.main)))?;
+                let raw = filter(&at_rate(&video.main, wanted_rate(&video.main)))?;
                 add_chain(self.pipeline, &[&source, &raw])?;
                 Ok(raw)
             }
@@ -60,7 +60,7 @@ impl<'a> Heads<'a> {
                 // Timestamps begin late on the camera's clock; nothing is to be made up before.
                 rate.set_property("skip-to-first", true);
                 let scale = make("videoconvertscale")?;
-                let raw = filter(&raw_video(&video.main, wanted_rate(&video.main)))?;
+                let raw = filter(&at_rate(&video.main, wanted_rate(&video.main)))?;
                 // So much is decoded ahead that the start from the beginning is not seen.
                 let ahead = queue(12)?;
                 let pace = make("clocksync")?;
@@ -152,7 +152,7 @@ impl<'a> Heads<'a> {
         } else {
             mode.framerate
         };
-        let raw = filter(&raw_video(&video.main, rate))?;
+        let raw = filter(&at_rate(&video.main, rate))?;
         chain.push(scale);
         chain.push(raw.clone());
         add_chain(self.pipeline, &chain.iter().collect::<Vec<_>>())?;
@@ -165,15 +165,17 @@ fn wanted_rate(video: &EncodeSettings) -> gst::Fraction {
 }
 
 /// What goes to the clock and to the encoder: planar luma first, in one of the two formats of which
-/// every encoder takes at least one.
-fn raw_video(video: &EncodeSettings, framerate: gst::Fraction) -> gst::Caps {
+/// every encoder takes at least one. At any rate.
+pub(super) fn raw_video(video: &EncodeSettings) -> gst::caps::Builder<gst::caps::NoFeature> {
     gst::Caps::builder("video/x-raw")
         .field("format", gst::List::new(["I420", "NV12"]))
         .field("width", video.width as i32)
         .field("height", video.height as i32)
-        .field("framerate", framerate)
         .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
-        .build()
+}
+
+fn at_rate(video: &EncodeSettings, framerate: gst::Fraction) -> gst::Caps {
+    raw_video(video).field("framerate", framerate).build()
 }
 
 /// Draws the time of capture into every picture that leaves `picture`.
@@ -232,7 +234,7 @@ pub(super) fn explain(settings: &Settings, factory: &str, message: &str) -> Stri
             AudioInput::File(file) => format!("the file {}", file.display()),
             _ => factory.to_owned(),
         },
-        ("", ..) => "the pipeline".to_owned(),
+        ("" | PART, ..) => "the pipeline".to_owned(),
         _ => factory.to_owned(),
     };
     format!("{subject}: {message}")

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod decode;
+pub mod hardware;
 
 use std::{
     future::Future,
@@ -74,10 +75,15 @@ pub async fn state(camera: &Camera, state: State) -> Status {
 
 /// Four seconds of a picture that moves everywhere and fills any bit rate.
 pub fn busy_clip(folder: &Path) -> PathBuf {
+    clip(folder, "zone-plate kx2=20 ky2=20 kt=2")
+}
+
+/// Four seconds of a test pattern.
+pub fn clip(folder: &Path, pattern: &str) -> PathBuf {
     gst::init().unwrap();
     let path = folder.join("busy.mkv");
     let pipeline = gst::parse::launch(&format!(
-        "videotestsrc num-buffers=120 pattern=zone-plate kx2=20 ky2=20 kt=2 \
+        "videotestsrc num-buffers=120 pattern={pattern} \
          ! video/x-raw,width=320,height=180,framerate=30/1 ! jpegenc ! matroskamux \
          ! filesink location={}",
         path.display()
