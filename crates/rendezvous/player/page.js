@@ -1,7 +1,7 @@
 // @ts-check
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What the two pages do around the player: the room's page hands on `?transport=…`, keys and the
-// link; the landing page goes to a room.
+// What the two pages do around the player: the room's page hands on `?transport=…` and `?transport-fallback=off`,
+// keys and the link; the landing page goes to a room.
 import '/player.js';
 
 /** @typedef {import('./player.js').PeercamPlayer} PeercamPlayer */
@@ -13,8 +13,11 @@ if (form) land(form);
 
 /** @param {PeercamPlayer} player */
 function watch(player) {
-  const transport = new URLSearchParams(location.search).get('transport');
-  if (transport) player.setAttribute('transport', transport);
+  const query = new URLSearchParams(location.search);
+  for (const name of ['transport', 'transport-fallback']) {
+    const value = query.get(name);
+    if (value) player.setAttribute(name, value);
+  }
   document.addEventListener('keydown', (event) => {
     if (event.target === document.body) player.handleKey(event);
   });

@@ -10,7 +10,8 @@
  * |-------------|---------------------------------------------------------------------------------|
  * | `room`      | the camera's room                                                               |
  * | `server`    | `wss://host` of the rendezvous server; left out: where the page came from       |
- * | `transport` | `auto` (default), `rtp` or `fmp4`                                               |
+ * | `transport` | `auto` (default), `rtp` or `fmp4`; `fmp4` gives way to `rtp` where it is hopeless |
+ * | `transport-fallback` | `off`: it doesn't, for measurements                                    |
  * | `autoplay`  | starts by itself                                                                |
  * | `muted`     | starts without sound, which is what lets a browser start by itself              |
  *
@@ -19,8 +20,8 @@
  * Contents, in the order in which one uses the other:
  *
  *     Texts         what a person reads
- *     Arithmetic    Backoff, ClockSync, LatencyMeter, FrameMeter, Lifeline, LiveEdge: no browser, no
- *                   clock of their own
+ *     Arithmetic    Backoff, ClockSync, LatencyMeter, FrameMeter, Lifeline, LiveEdge, Verdict: no
+ *                   browser, no clock of their own
  *     Signalling    the WebSocket to the rendezvous server, for as long as somebody watches
  *     RtpPlayback   \ what differs between the two transports:
  *     Fmp4Playback  / what the offer asks for, and how bytes become a picture
@@ -115,6 +116,8 @@ const TEXTS = {
     connected: 'Connected',
     direct: 'Connected directly',
     relay: 'Connected through a relay',
+    reduced: 'reduced quality: narrow network',
+    fellBack: 'transport changed to rtp: too much is lost here for fmp4',
     stalled: 'The picture has stopped…',
     stalledDetail: 'Waiting for the camera.',
     sourceDetail: 'The camera says: {message}',
@@ -498,22 +501,68 @@ export class Lifeline {
 
 /**
  * Keeps a Media Source playing close behind what has arrived: a little faster or slower where that
- * is enough, a jump where it is not. Each time the buffer runs dry it learns to stay further behind.
+ * is enough, a jump where it is not. How close follows from how unevenly things came in the last
+ * ten seconds, so what the network did once is forgotten again. All but `now` (ms) is in seconds.
  */
 export class LiveEdge {
-  static #NEAREST = 0.06;
+  static #NEAREST = 0.05;
   static #FURTHEST = 0.5;
-  /** Seconds to stay behind the end of the buffer. */
-  target = LiveEdge.#NEAREST;
-  #catchingUp = false;
+  /** On top of the unevenness: sound is decoded and mixed in blocks. */
+  static #MARGIN = 0.06;
+  /**
+   * Chromium doesn't start before it has 0.2 s of sound ahead, some of which comes during the jump,
+   * and after a stall wants twice as much; a jump has it forget that.
+   */
+  static #START = 0.12;
+
+  /** How much later than its media time the newest data came: least and most of each second. @type {{from: number, least: number, most: number}[]} */
+  #late = [];
+  #arrived = -Infinity;
+  /** For what the arrivals don't tell: decoding that lags behind. */
+  #allowance = 0;
+  #allowedAt = 0;
   /** @type {number|null} */
   #began = null;
   #jumped = -Infinity;
-  #changed = 0;
+  #rate = 1;
 
   /**
-   * @param {number} now ms
-   * @param {number} position seconds, the video's current time
+   * There is something new to play.
+   * @param {number} now
+   * @param {number} end of what is buffered
+   */
+  arrived(now, end) {
+    this.#arrived = now;
+    const late = now / 1000 - end;
+    const second = this.#late.at(-1);
+    if (second && now - second.from < 1000) {
+      second.least = Math.min(second.least, late);
+      second.most = Math.max(second.most, late);
+    } else {
+      this.#late.push({ from: now, least: late, most: late });
+      if (this.#late.length > 10) this.#late.shift();
+    }
+  }
+
+  get #least() {
+    return Math.min(...this.#late.map(({ least }) => least));
+  }
+
+  /** By how much things come late that are late. The worst second is left out: once is no habit. */
+  get #unevenness() {
+    const most = this.#late.map(({ most }) => most).sort((a, b) => b - a);
+    return most.length < 2 ? 0 : most[1] - this.#least;
+  }
+
+  /** How far to stay behind what comes in time. */
+  get target() {
+    const wanted = this.#unevenness + LiveEdge.#MARGIN + this.#allowance;
+    return Math.min(LiveEdge.#FURTHEST, Math.max(LiveEdge.#NEAREST, wanted));
+  }
+
+  /**
+   * @param {number} now
+   * @param {number} position the video's current time
    * @param {{start: number, end: number}[]} ranges what is buffered, in order
    * @returns {{seek: number|null, rate: number}}
    */
@@ -521,43 +570,73 @@ export class LiveEdge {
     const edge = ranges.at(-1);
     if (!edge) return { seek: null, rate: 1 };
     this.#began ??= now;
-    // A new viewer gets the current group of pictures at once: it shows its first frame early and
-    // then goes to the edge. Later a jump is for what playing faster would take too long for; it
-    // also has Chromium forget how much sound it wants to wait for (see starved).
-    const limit = now - this.#began < 3000 ? 0.4 : Math.max(0.6, this.target + 0.4);
-    const behind = edge.end - position;
-    const jumpTo = Math.max(edge.start, edge.end - this.target);
-    if (position < edge.start) return this.#jump(now, jumpTo);
-    if ((behind > limit || behind < -1) && now - this.#jumped > 300) return this.#jump(now, jumpTo);
-    if (now - this.#changed > 10000) {
-      this.#changed = now;
-      this.target = Math.max(LiveEdge.#NEAREST, this.target * 0.9);
+    if (now - this.#allowedAt > 10000) {
+      this.#allowedAt = now;
+      this.#allowance = Math.max(0, this.#allowance - 0.01);
     }
-    this.#catchingUp = behind > this.target + (this.#catchingUp ? 0.01 : 0.05);
-    if (!this.#catchingUp) return { seek: null, rate: behind < this.target / 3 ? 0.97 : 1 };
-    return { seek: null, rate: Math.round(Math.min(1.1, 1.02 + (behind - this.target) / 2) * 100) / 100 };
+    const { target } = this;
+    // A new viewer gets the current group of pictures at once: it shows its first frame early and
+    // then goes to the edge. Later a jump is for what playing faster would take too long for.
+    const limit = now - this.#began < 3000 ? 0.4 : Math.max(0.6, target + 0.4);
+    const behind = edge.end - position;
+    if (position < edge.start || ((behind > limit || behind < -1) && now - this.#jumped > 300)) return this.#jump(now, edge);
+    // Frames come in steps: what counts is where the edge would be if all came in time, while they come.
+    const off = (now - this.#arrived < 150 ? now / 1000 - this.#least : edge.end) - position - target;
+    // Not to and fro: it goes on until it is there.
+    if (Math.abs(off) > 0.04) this.#rate = off < 0 ? 0.97 : Math.round(100 * Math.min(1.1, 1.02 + off / 2)) / 100;
+    else if (off > 0 !== this.#rate > 1 || Math.abs(off) < 0.01) this.#rate = 1;
+    return { seek: null, rate: this.#rate };
   }
 
   /**
-   * The buffer ran dry.
-   * @param {number} now ms
+   * The buffer ran dry. Returns where to go on, if not here.
+   * @param {number} now
+   * @param {{start: number, end: number}[]} ranges
+   * @returns {number|null}
    */
-  starved(now) {
-    // Running dry right after the start or a jump is no sign of an uneven network.
-    if (this.#began === null || now - this.#began < 1000 || now - this.#jumped < 500) return;
-    this.#changed = now;
-    // A big step: each time it runs dry, Chromium asks for twice as much sound before it goes on.
-    this.target = Math.min(LiveEdge.#FURTHEST, this.target * 1.6);
+  starved(now, ranges) {
+    const edge = ranges.at(-1);
+    // Running dry right after the start or a jump is no sign of anything.
+    if (!edge || this.#began === null || now - this.#began < 1000 || now - this.#jumped < 1000) return null;
+    this.#allowedAt = now;
+    this.#allowance = Math.min(0.2, this.#allowance + 0.03);
+    return this.#jump(now, edge).seek;
   }
 
   /**
    * @param {number} now
-   * @param {number} to
+   * @param {{start: number, end: number}} edge
    */
-  #jump(now, to) {
+  #jump(now, { start, end }) {
     this.#jumped = now;
-    this.#catchingUp = false;
-    return { seek: to, rate: 1 };
+    this.#rate = 1;
+    return { seek: Math.max(start, end - Math.max(LiveEdge.#START, this.target)), rate: 1 };
+  }
+}
+
+/**
+ * Whether `fmp4` is hopeless on this network: its channel is reliable, so each loss holds up all
+ * that comes behind it. Three stops of the picture in a quarter of a minute, or two seconds behind
+ * and staying there.
+ */
+export class Verdict {
+  /** @type {number[]} */
+  #stops = [];
+  /** @type {number|null} */
+  #stoppedSince = null;
+  #inTimeAt = Infinity;
+
+  /**
+   * @param {number} now ms
+   * @param {number} frozen ms since the last frame
+   * @param {number|null} latency of it, ms
+   */
+  hopeless(now, frozen, latency) {
+    if (frozen < 500) this.#stoppedSince = null;
+    else if (this.#stoppedSince === null) this.#stops.push((this.#stoppedSince = now));
+    this.#stops = this.#stops.filter((at) => now - at < 15000);
+    if ((latency ?? 0) <= 2000 || this.#inTimeAt === Infinity) this.#inTimeAt = now;
+    return this.#stops.length >= 3 || now - this.#inTimeAt > 3000;
   }
 }
 
@@ -744,17 +823,20 @@ class RtpPlayback {
     }, { signal: this.#closing.signal });
   }
 
+  /** What this browser has of H.264 for WebRTC, or of `mime` in its place. @returns {RTCRtpCodec[]} */
+  static h264(mime = 'video/h264') {
+    const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs ?? [];
+    return codecs.filter(({ mimeType }) => mimeType.toLowerCase() === mime);
+  }
+
   /** The camera sends nothing else, and a short offer is quick. @param {RTCRtpTransceiver} transceiver */
   static #preferH264(transceiver) {
-    const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs ?? [];
-    /** @param {string} name */
-    const named = (name) => codecs.filter(({ mimeType }) => mimeType.toLowerCase() === name);
-    const h264 = named('video/h264');
+    const h264 = RtpPlayback.h264();
     if (h264.length === 0 || !transceiver.setCodecPreferences) return;
     // Constrained baseline is what every hardware encoder makes: first.
     const baseline = (/** @type {RTCRtpCodec} */ codec) => (/profile-level-id=42/i.test(codec.sdpFmtpLine ?? '') ? 0 : 1);
     h264.sort((a, b) => baseline(a) - baseline(b));
-    transceiver.setCodecPreferences([...h264, ...named('video/rtx')]);
+    transceiver.setCodecPreferences([...h264, ...RtpPlayback.h264('video/rtx')]);
   }
 
   /** No more buffering than the network asks for. @param {any} receiver both are missing in some browsers */
@@ -801,10 +883,13 @@ class RtpPlayback {
   }
 }
 
+/** Whether a message is an initialisation segment (it begins with an `ftyp` box, ISO/IEC 14496-12 §4.3). @param {ArrayBuffer} bytes */
+const begins = (bytes) => bytes.byteLength >= 8 && new DataView(bytes).getUint32(4) === 0x66747970;
+
 /** H.264 and AAC as fragmented MP4 over a data channel into Media Source Extensions. @implements {Playback} */
 class Fmp4Playback {
   /** More than this not yet appended means that the browser has stopped taking it (bytes). */
-  static #QUEUE = 8 * 1024 * 1024;
+  static #QUEUE = 4 * 1024 * 1024;
   /** Seconds of the past to keep. */
   static #PAST = 10;
 
@@ -816,7 +901,9 @@ class Fmp4Playback {
   #received = 0;
   /** @type {SourceBuffer|null} */
   #buffer = null;
+  /** What the camera says it sends, and what the buffer expects. */
   #mime = '';
+  #type = '';
   #edge = new LiveEdge();
   #full = false;
   #closing = new AbortController();
@@ -840,6 +927,8 @@ class Fmp4Playback {
     this.Source = /** @type {typeof MediaSource|undefined} */ (globals.ManagedMediaSource ?? globals.MediaSource);
     if (!this.Source) return;
     if (globals.ManagedMediaSource) video.disableRemotePlayback = true;
+    // Keeping the pitch takes 50 ms more of sound in advance than a twentieth of a tone is worth.
+    video.preservesPitch = false;
     /** @type {MediaSource} */
     this.source = new this.Source();
     this.source.addEventListener('sourceopen', () => {
@@ -848,7 +937,9 @@ class Fmp4Playback {
     }, { signal });
     this.#address = URL.createObjectURL(this.source);
     video.src = this.#address;
-    video.addEventListener('waiting', () => this.#edge.starved(performance.now()), { signal });
+    video.addEventListener('waiting', () => {
+      if (!video.seeking) this.#seek(this.#edge.starved(performance.now(), this.#ranges()));
+    }, { signal });
     video.addEventListener('error', () => events.failed('reconnecting'), { signal });
     watchFrames(video, signal, events.shown);
   }
@@ -864,15 +955,19 @@ class Fmp4Playback {
       this.events.failed('noMse', { mime: this.#mime });
       return;
     }
-    if (this.#buffer === null) this.#attach();
-    else this.#buffer.changeType?.(this.#mime);
+    this.#attach();
   }
 
   /** Appending begins when both the source is open and the camera has said what it sends. */
   #attach() {
     if (this.#buffer !== null || this.#mime === '' || this.source?.readyState !== 'open') return;
     this.#buffer = this.source.addSourceBuffer(this.#mime);
-    this.#buffer.addEventListener('updateend', () => this.#append(), { signal: this.#closing.signal });
+    this.#type = this.#mime;
+    this.#buffer.addEventListener('updateend', () => {
+      const edge = this.#ranges().at(-1);
+      if (edge) this.#edge.arrived(performance.now(), edge.end);
+      this.#append();
+    }, { signal: this.#closing.signal });
     this.#append();
   }
 
@@ -891,8 +986,9 @@ class Fmp4Playback {
     const buffer = this.#buffer;
     if (buffer === null || buffer.updating || this.#closing.signal.aborted || this.source?.readyState !== 'open') return;
     if (this.#makeRoom(buffer) || this.#queue.length === 0) return;
-    const bytes = this.#takeAll();
+    const bytes = this.#take();
     try {
+      if (this.#type !== this.#mime && begins(bytes)) buffer.changeType?.((this.#type = this.#mime));
       buffer.appendBuffer(bytes);
       this.#full = false;
     } catch (error) {
@@ -900,19 +996,19 @@ class Fmp4Playback {
         this.events.failed('reconnecting');
         return;
       }
-      this.#queue = [bytes];
-      this.#queued = bytes.byteLength;
+      this.#queue.unshift(bytes);
+      this.#queued += bytes.byteLength;
       this.#full = true;
       if (!this.#makeRoom(buffer)) this.events.failed('reconnecting');
     }
   }
 
-  /** One append for all that waits: each costs a turn of the event loop. */
-  #takeAll() {
-    const parts = this.#queue;
-    this.#queue = [];
-    const size = this.#queued;
-    this.#queued = 0;
+  /** One append for all that waits, since each costs a turn of the event loop; but another encode's begins with an append of its own. */
+  #take() {
+    const next = this.#queue.findIndex((part, i) => i > 0 && begins(part));
+    const parts = this.#queue.splice(0, next < 0 ? this.#queue.length : next);
+    const size = parts.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.#queued -= size;
     if (parts.length === 1) return parts[0];
     const whole = new Uint8Array(size);
     let at = 0;
@@ -960,13 +1056,19 @@ class Fmp4Playback {
   tick(now) {
     const { video } = this;
     if (video.seeking) return;
-    const ranges = Array.from({ length: video.buffered.length }, (_, i) => ({
-      start: video.buffered.start(i),
-      end: video.buffered.end(i),
-    }));
-    const { seek, rate } = this.#edge.decide(now, video.currentTime, ranges);
-    if (seek !== null) video.currentTime = seek;
+    const { seek, rate } = this.#edge.decide(now, video.currentTime, this.#ranges());
+    this.#seek(seek);
     if (video.playbackRate !== rate) video.playbackRate = rate;
+  }
+
+  /** @param {number|null} to */
+  #seek(to) {
+    if (to !== null) this.video.currentTime = to;
+  }
+
+  #ranges() {
+    const { buffered } = this.video;
+    return Array.from({ length: buffered.length }, (_, i) => ({ start: buffered.start(i), end: buffered.end(i) }));
   }
 
   close() {
@@ -1037,6 +1139,7 @@ class Session {
   /** @type {Counters} */
   counters = { frames: 0, audio: 0, received: 0 };
   latency = new LatencyMeter();
+  verdict = new Verdict();
 
   /**
    * @param {Transport} transport
@@ -1334,9 +1437,10 @@ export function selectedPath(report) {
   const local = entries.find(({ id }) => id === pair.localCandidateId);
   const remote = entries.find(({ id }) => id === pair.remoteCandidateId);
   const types = [local?.candidateType, remote?.candidateType];
-  const worse = types.includes('relay') ? 'relay' : types.every((type) => type === 'host') ? 'host' : 'reflexive';
+  // IPv6 isn't translated: an address seen from outside is the machine's own, which the browser kept to itself.
+  const own = [local, remote].every((end) => end?.candidateType === 'host' || end?.address?.includes(':'));
   return {
-    path: worse,
+    path: types.includes('relay') ? 'relay' : own ? 'host' : 'reflexive',
     path_local: types[0] ?? null,
     path_remote: types[1] ?? null,
     path_protocol: (types[0] === 'relay' && local.relayProtocol) || local?.protocol || null,
@@ -1359,6 +1463,7 @@ export function bytesReceived(report) {
  * @property {string} title
  * @property {string} [detail]
  * @property {Record<string, string>} [values]
+ * @property {string[]} [notes] while it plays: names in TEXTS of what else is to be known
  * @property {boolean} [final] nothing more happens by itself
  *
  * @typedef {object} WatchEvents
@@ -1396,6 +1501,7 @@ class Watch {
   #since;
   #sessions = 0;
   #played = false;
+  #fellBack = false;
   /** @type {Situation} */
   situation = { state: 'looking', title: 'looking' };
   /** Totals of sessions that ended. */
@@ -1411,11 +1517,13 @@ class Watch {
   /**
    * @param {string} url of the room's WebSocket
    * @param {'auto'|Transport} wish
+   * @param {boolean} pinned whether the wish is to be kept to where another transport would do better
    * @param {HTMLVideoElement} video
    * @param {WatchEvents} events
    */
-  constructor(url, wish, video, events) {
+  constructor(url, wish, pinned, video, events) {
     this.wish = wish;
+    this.pinned = pinned;
     /** @type {Transport} */
     this.transport = wish === 'fmp4' ? 'fmp4' : 'rtp';
     this.video = video;
@@ -1609,12 +1717,14 @@ class Watch {
    * @param {string} [reason] for the server, where it doesn't know of the end
    */
   #noCommonFormat(detail, reason) {
-    if (this.wish !== 'auto' || this.transport !== 'rtp') {
+    if ((this.wish !== 'auto' && !this.#fellBack) || this.transport !== 'rtp') {
       this.#giveUp('badOffer', 'said', { message: detail });
       return;
     }
     this.transport = 'fmp4';
-    this.#sessions = 0;
+    this.pinned = true;
+    if (!this.#fellBack) this.#sessions = 0;
+    this.#fellBack = false;
     this.#dropSession(reason);
     this.#reconcile();
   }
@@ -1776,6 +1886,12 @@ class Watch {
       return;
     }
     const frozen = now - session.framesAt;
+    if (this.#mayFallBack(session) && session.verdict.hopeless(now, frozen, session.latency.last)) {
+      this.transport = 'rtp';
+      this.#fellBack = true;
+      this.#again('fellBack');
+      return;
+    }
     const { lifeline } = session;
     const dead = !session.resumable && frozen > PATIENCE.dead && now - lifeline.heardAt > PATIENCE.dead;
     // Pictures may stay away although the camera answers.
@@ -1794,7 +1910,8 @@ class Watch {
       }
     } else {
       if (now - session.firstFrameAt > PATIENCE.stable) this.#backoff.reset();
-      this.#situation({ state: 'playing', title: PATH_WORDS[session.path.path ?? ''] });
+      const notes = [this.#fellBack && 'fellBack', session.info?.stream === 'sub' && 'reduced'].filter((note) => note !== false);
+      this.#situation({ state: 'playing', title: PATH_WORDS[session.path.path ?? ''], notes });
     }
   }
 
@@ -1815,6 +1932,12 @@ class Watch {
     return step === 'renew' || step === 'give-up';
   }
 
+  /** A picture that is seen comes by `fmp4` over a sound way, and badly is the network's fault. @param {Session} session */
+  #mayFallBack({ transport, source, lifeline }) {
+    if (transport !== 'fmp4' || this.pinned || document.hidden || this.video.paused) return false;
+    return source.live && lifeline.downSince === null && this.#online !== false && RtpPlayback.h264().length > 0;
+  }
+
   /** @param {Session} session @returns {Situation} */
   #stalled({ source }) {
     if (source.live || source.message === '') return { state: 'stalled', title: 'stalled', detail: 'stalledDetail' };
@@ -1832,7 +1955,8 @@ class Watch {
   #situation(next) {
     const now = this.situation;
     const same =
-      now.state === next.state && now.title === next.title && now.detail === next.detail && now.values?.message === next.values?.message;
+      now.state === next.state && now.title === next.title && now.detail === next.detail &&
+      now.values?.message === next.values?.message && String(now.notes) === String(next.notes);
     this.situation = next;
     if (!same) this.events.situation(next);
   }
@@ -2011,7 +2135,7 @@ export class PeercamPlayer extends Base {
     }
     this.#change({ state: 'looking', title: 'looking' });
     try {
-      this.#watch = new Watch(this.#address(), this.#wish(), this.#ui.video, {
+      this.#watch = new Watch(this.#address(), this.#wish(), this.getAttribute('transport-fallback') === 'off', this.#ui.video, {
         situation: (situation) => this.#change(situation),
         play: () => this.#play(),
         hold: () => this.#hold(),
@@ -2159,8 +2283,8 @@ export class PeercamPlayer extends Base {
 
   /** The situation in one sentence or two. */
   #message() {
-    const { state, title, detail, values } = this.#situation;
-    const words = this.#text(title);
+    const { state, title, detail, values, notes = [] } = this.#situation;
+    const words = [title, ...notes].map((name) => this.#text(name)).join(' · ');
     const more = detail ? this.#text(detail, values) : '';
     if (more === '') return words;
     return state === 'refused' ? `${words} (${more})` : `${words} ${more}`;
@@ -2355,7 +2479,7 @@ export class PeercamPlayer extends Base {
 
   #drawControls() {
     const { bar, start, toggle, mute, volume, full, path, pill, live, unmute, unmuteLabel, video } = this.#ui;
-    const { state, title, final } = this.#situation;
+    const { state, final } = this.#situation;
     const watching = state === 'playing' && !this.#blocked;
     const clickPlays = this.#blocked || this.#watch === null || final;
     /** @type {(element: HTMLElement, name: string, look?: string) => void} */
@@ -2374,7 +2498,7 @@ export class PeercamPlayer extends Base {
     label(volume, 'volume');
     volume.value = String(this.muted ? 0 : video.volume);
     bar.setAttribute('aria-label', this.#text('controls'));
-    path.textContent = state === 'playing' ? this.#text(title) : '';
+    path.textContent = state === 'playing' ? this.#message() : '';
     pill.hidden = !watching;
     live.textContent = this.#text('live');
     unmute.hidden = !watching || !this.muted;

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import {
   Backoff, ClockSync, FrameMeter, LatencyMeter, Lifeline, LiveEdge, bytesReceived, percentile,
-  rtpElapsed, selectedPath, text,
+  rtpElapsed, selectedPath, text, Verdict,
 } from '../player.js';
 
 test('a back-off doubles up to its maximum and begins anew after a success', () => {
@@ -255,63 +255,113 @@ test('the live edge begins where the buffer begins', () => {
 });
 
 test('a new viewer goes to the edge past the frames it was given to begin with', () => {
-  const edge = new LiveEdge();
-  const { seek } = edge.decide(0, 10, range(10, 11.5));
-  assert.ok(seek > 11.4 && seek < 11.5);
+  const { seek } = new LiveEdge().decide(0, 10, range(10, 11.5));
+  assert.ok(seek > 11.3 && seek < 11.5);
 });
+
+/** A live edge to which a frame of 40 ms came every 40 ms since 0, `late(i)` ms late, up to `until`; the video's clock began at 100 s. */
+function fed(until, late = () => 0, edge = new LiveEdge()) {
+  edge.decide(0, 100, range(100, 100.05));
+  for (let i = 0; i * 40 < until; i++) edge.arrived(i * 40 + late(i), 100 + i * 0.04);
+  return edge;
+}
 
 test('the live edge catches up by playing a little faster, never by more than a tenth', () => {
-  const edge = new LiveEdge();
-  edge.decide(0, 0, range(0, 0.05));
-  const rates = [0.12, 0.2, 0.4, 0.55].map((behind) => edge.decide(5000, 100, range(90, 100 + behind)));
-  for (const { seek, rate } of rates) {
-    assert.equal(seek, null);
-    assert.ok(rate > 1 && rate <= 1.1, String(rate));
-  }
-  assert.equal(rates.at(-1).rate, 1.1);
-  assert.equal(edge.decide(5000, 100, range(90, 100.06)).rate, 1, 'there it is normal again');
+  const { target } = fed(5000);
+  const rate = (behind) => fed(5000).decide(5000, 105 - behind, range(100, 105)).rate;
+  assert.ok(rate(target + 0.06) > 1 && rate(target + 0.06) < 1.08);
+  assert.equal(rate(target + 0.3), 1.1);
+  assert.equal(rate(target + 0.02), 1, 'near enough');
+  assert.equal(rate(target - 0.045), 0.97, 'slower before it runs dry');
 });
 
-test('the live edge slows down a little before the buffer runs dry', () => {
-  const edge = new LiveEdge();
-  edge.decide(0, 0, range(0, 0.05));
-  assert.equal(edge.decide(5000, 100, range(90, 100.01)).rate, 0.97);
+test('the live edge goes on until it is there, and no further', () => {
+  const edge = fed(5000);
+  const { target } = edge;
+  const rate = (behind) => edge.decide(5000, 105 - behind, range(100, 105)).rate;
+  assert.ok(rate(target + 0.06) > 1);
+  assert.ok(rate(target + 0.03) > 1);
+  assert.equal(rate(target + 0.005), 1);
+  assert.equal(rate(target + 0.03), 1);
+});
+
+test('frames that come in steps are no reason to change the speed', () => {
+  const edge = fed(5000);
+  const { target } = edge;
+  // Just before and just after one came.
+  assert.equal(edge.decide(5000, 105 - target, range(100, 104.96)).rate, 1);
+  assert.equal(edge.decide(5000, 105 - target, range(100, 105)).rate, 1);
+});
+
+test('while nothing comes, what there is is not played faster', () => {
+  const edge = fed(5000);
+  assert.equal(edge.decide(5500, 105 - edge.target, range(100, 105)).rate, 1);
+  assert.equal(edge.decide(5600, 105 - edge.target + 0.05, range(100, 105)).rate, 0.97);
 });
 
 test('the live edge jumps when far behind, and not again at once', () => {
-  const edge = new LiveEdge();
-  edge.decide(0, 0, range(0, 0.05));
-  const { seek } = edge.decide(5000, 100, range(90, 100.7));
-  assert.ok(seek > 100.6 && seek < 100.7);
-  assert.equal(edge.decide(5100, 100, range(90, 100.8)).seek, null, 'a jump takes its time');
-  assert.notEqual(edge.decide(5400, 100, range(90, 101.1)).seek, null);
+  const edge = fed(5000);
+  const { seek } = edge.decide(5000, 104.2, range(100, 105));
+  assert.ok(seek > 104.7 && seek < 105);
+  assert.equal(edge.decide(5100, 104.2, range(100, 105.1)).seek, null, 'a jump takes its time');
+  assert.notEqual(edge.decide(5400, 104.2, range(100, 105.4)).seek, null);
 });
 
-test('where the network is uneven the live edge allows for it before it jumps', () => {
-  const edge = new LiveEdge();
-  edge.decide(0, 0, range(0, 0.05));
-  for (let i = 0; i < 100; i++) edge.starved(5000);
-  assert.equal(edge.decide(6000, 100, range(90, 100.8)).seek, null);
-  assert.notEqual(edge.decide(6000, 100, range(90, 101)).seek, null);
+test('where things come unevenly the live edge stays further behind, and comes nearer again later', () => {
+  const near = fed(5000).target;
+  const uneven = (i) => (i % 20 === 0 ? 200 : 0);
+  const edge = fed(10000, uneven);
+  assert.ok(edge.target >= near + 0.15 && edge.target <= 0.5, `${edge.target}`);
+  for (let i = 250; i < 600; i++) edge.arrived(i * 40, 100 + i * 0.04);
+  assert.ok(Math.abs(edge.target - near) < 0.001, `${edge.target}`);
+});
+
+test('one bad second is no habit, and there is a limit', () => {
+  const near = fed(5000).target;
+  assert.equal(fed(10000, (i) => (i === 100 ? 900 : 0)).target, near);
+  assert.equal(fed(10000, (i) => (i % 10) * 150).target, 0.5);
+});
+
+test('after running dry the live edge goes on at once, stays further away, and comes nearer again in time', () => {
+  const edge = fed(5000);
+  const { target } = edge;
+  assert.equal(edge.starved(500, range(100, 100.5)), null, 'the start is always uneven');
+  assert.equal(edge.target, target);
+  const to = edge.starved(5000, range(100, 105));
+  assert.ok(to > 104.7 && to < 105, String(to));
+  assert.ok(edge.target > target);
+  assert.equal(edge.starved(5100, range(100, 105.1)), null, 'a jump takes its time');
+  for (let now = 7000; now < 100000; now += 2000) edge.starved(now, range(100, 105));
+  assert.ok(edge.target <= 0.5 && edge.target < target + 0.25);
+  for (let now = 100000; now < 400000; now += 1000) edge.decide(now, 104.9, range(100, 105));
+  assert.equal(edge.target, target);
 });
 
 test('the live edge crosses a gap to what came last', () => {
-  const edge = new LiveEdge();
-  edge.decide(0, 0, range(0, 0.05));
-  const ranges = [{ start: 90, end: 100 }, { start: 100.5, end: 100.6 }];
-  assert.ok(edge.decide(5000, 100, ranges).seek >= 100.5);
+  const ranges = [{ start: 90, end: 104 }, { start: 104.5, end: 104.6 }];
+  assert.ok(fed(5000).decide(5000, 104, ranges).seek >= 104.5);
 });
 
-test('the live edge keeps further away after the buffer ran dry, and comes nearer again in time', () => {
-  const edge = new LiveEdge();
-  const nearest = edge.target;
-  edge.decide(0, 0, range(0, 0.05));
-  edge.starved(500);
-  assert.equal(edge.target, nearest, 'the start is always uneven');
-  for (let i = 0; i < 100; i++) edge.starved(5000);
-  assert.equal(edge.target, 0.5, 'there is a limit');
-  for (let now = 5000; now < 600000; now += 1000) edge.decide(now, 100, range(90, 100.1));
-  assert.equal(edge.target, nearest);
+test('fmp4 is hopeless after three stops in a quarter of a minute, or two seconds behind', () => {
+  const stops = (...at) => {
+    const verdict = new Verdict();
+    let hopeless = false;
+    for (let now = 0; now <= 40000; now += 100) {
+      const last = at.findLast((begin) => begin <= now && now < begin + 800);
+      hopeless ||= verdict.hopeless(now, last === undefined ? 30 : now - last, 200);
+    }
+    return hopeless;
+  };
+  assert.equal(stops(1000, 9000), false);
+  assert.equal(stops(1000, 9000, 17000), false, 'not that often');
+  assert.equal(stops(1000, 3000, 5000), true);
+  const behind = (until) => {
+    const verdict = new Verdict();
+    for (let now = 0; now < 6000; now += 100) if (verdict.hopeless(now, 30, now < until ? 2500 : null)) return true;
+    return false;
+  };
+  assert.equal(behind(2500), false, 'once, after a pause');
+  assert.equal(behind(4000), true);
 });
 
 /** A report as a browser gives it. */
@@ -336,6 +386,15 @@ test('the path is as direct as its less direct end', () => {
   assert.equal(path('relay', 'host'), 'relay');
   assert.equal(path('srflx', 'relay'), 'relay');
   assert.equal(selectedPath(new Map()), null);
+});
+
+test('IPv6 addresses are not translated', () => {
+  const path = (local, remote) => selectedPath(chromium(local, remote)).path;
+  const host = { candidateType: 'host', address: 'fd00::1' };
+  assert.equal(path({ candidateType: 'srflx', address: '2001:db8::2' }, host), 'host');
+  assert.equal(path({ candidateType: 'srflx', address: '192.0.2.1' }, host), 'reflexive');
+  assert.equal(path({ candidateType: 'prflx', address: '' }, host), 'reflexive');
+  assert.equal(path({ candidateType: 'relay', address: '2001:db8::3' }, host), 'relay');
 });
 
 test('the path’s protocol is ours to our relay, and otherwise the pair’s', () => {

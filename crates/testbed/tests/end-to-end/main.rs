@@ -11,12 +11,14 @@
 
 mod browser_leaves_nothing_behind;
 mod camera_goes_offline_and_returns;
+mod fmp4_gives_way_to_rtp;
 mod guest_agent_is_restarted;
 mod guest_camera_plays;
 mod guest_keeps_its_data;
 mod guest_with_broken_settings_comes_up;
 mod host_camera_plays;
 mod late_viewer_sees_a_picture_at_once;
+mod lost_path_is_found_again;
 mod rendezvous_restarts;
 mod run_ends_cleanly;
 mod scene;
