@@ -22,8 +22,9 @@ use crate::{
     certificate,
     config::Config,
     identity::Identity,
+    network_watch::{Change, Watch},
     packetizer::Packetizer,
-    rendezvous::{Client, Event, Outbox, ServerUrl},
+    rendezvous::{Client, Event, Outbox, Plan, ServerUrl},
     session::{Ended, Handle, Host, Join, Resume, network::Network, servers::Servers, turn::Turn},
     streams::Streams,
     tls::Tls,
@@ -61,12 +62,18 @@ pub async fn run(
         bitrate_kbps: config.media.video.bitrate_kbps,
         patience: config.patience,
     };
-    let client = config.server.clone().map(|server| Client::start(server, room.clone()));
-    if client.is_none() {
-        warn!("rendezvous.url is not set: this camera runs, but no viewer can find it");
-    }
+    let client = if config.servers.is_empty() {
+        warn!("rendezvous.urls is empty: this camera runs, but no viewer can find it");
+        None
+    } else {
+        let tls = Tls::load(config.rendezvous_ca.as_deref()).context("rendezvous.ca")?;
+        Some(Client::start(Plan::new(config.servers.clone(), room.clone(), tls)))
+    };
+    let watch = Watch::start(host.network.clone())
+        .inspect_err(|error| warn!("changes of the network are noticed late: {error}"))
+        .ok();
     let agent = Agent {
-        server: config.server,
+        servers: config.servers,
         room,
         max_viewers: config.max_viewers,
         host,
@@ -77,12 +84,12 @@ pub async fn run(
         keys: HashMap::new(),
         notifier,
     };
-    agent.run(client, shutdown).await;
+    agent.run(client, watch, shutdown).await;
     Ok(())
 }
 
 struct Agent<'a> {
-    server: Option<ServerUrl>,
+    servers: Vec<ServerUrl>,
     room: RoomId,
     max_viewers: usize,
     host: Host,
@@ -123,7 +130,12 @@ struct Running {
 }
 
 impl Agent<'_> {
-    async fn run(mut self, mut client: Option<Client>, shutdown: impl Future<Output = ()>) {
+    async fn run(
+        mut self,
+        mut client: Option<Client>,
+        mut watch: Option<Watch>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         tokio::pin!(shutdown);
         let mut heartbeat = self.notifier.interval().map(tokio::time::interval);
         if let Some(heartbeat) = &mut heartbeat {
@@ -134,6 +146,7 @@ impl Agent<'_> {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(event) = next(&mut client) => self.hear(event),
+                Some(change) = changed(&mut watch) => self.follow_network(change, client.as_ref()),
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
                 // From this loop and no other: a loop that hangs is not alive.
                 () = tick(&mut heartbeat) => self.notifier.alive(),
@@ -145,16 +158,19 @@ impl Agent<'_> {
     /// One line for the supervisor.
     fn describe(&self) -> String {
         let viewers = self.sessions.len();
-        match (&self.server, &self.link) {
-            (None, _) => "no rendezvous configured".to_owned(),
-            (Some(server), None) => format!("connecting to {server}, {viewers} viewers"),
-            (Some(_), Some(_)) => format!("hosting room {}, {viewers} viewers", self.room),
+        match (&self.servers[..], &self.link) {
+            (_, Some(_)) => format!("hosting room {}, {viewers} viewers", self.room),
+            ([], None) => "no rendezvous configured".to_owned(),
+            ([server], None) => format!("connecting to {server}, {viewers} viewers"),
+            ([server, ..], None) => format!("connecting to {server} or others, {viewers} viewers"),
         }
     }
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Hosting { room, ice_servers, outbox } => self.host(&room, &ice_servers, outbox),
+            Event::Hosting { server, room, ice_servers, outbox } => {
+                self.host(&server, &room, &ice_servers, outbox);
+            }
             Event::Message(message) => self.obey(message),
             Event::Lost => {
                 let viewers = self.sessions.len();
@@ -165,14 +181,31 @@ impl Agent<'_> {
         self.notifier.status(&self.describe());
     }
 
-    fn host(&mut self, room: &RoomId, ice_servers: &[IceServer], outbox: Outbox) {
-        match self.server.as_ref().and_then(|server| server.watch_link(room)) {
+    fn host(
+        &mut self,
+        server: &ServerUrl,
+        room: &RoomId,
+        ice_servers: &[IceServer],
+        outbox: Outbox,
+    ) {
+        match server.watch_link(room) {
             Some(link) => info!("hosting room {room}: watch at {link}"),
-            None => info!("hosting room {room}"),
+            None => info!("hosting room {room} on {server}"),
         }
         self.links += 1;
         let servers = Servers::new(ice_servers, &self.host.turn);
         self.link = Some(Link { number: self.links, outbox, servers, newest: None });
+    }
+
+    /// This machine's network is another. The sessions ask for new paths by the lines they have;
+    /// where the line is cut off as well, the viewers see the camera come back to its room.
+    fn follow_network(&mut self, change: Change, client: Option<&Client>) {
+        for running in self.sessions.values() {
+            running.handle.network_changed(change);
+        }
+        if let Some(client) = client {
+            client.network_changed();
+        }
     }
 
     fn obey(&mut self, message: ToCamera) {
@@ -355,6 +388,13 @@ impl Agent<'_> {
 async fn next(client: &mut Option<Client>) -> Option<Event> {
     match client {
         Some(client) => client.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn changed(watch: &mut Option<Watch>) -> Option<Change> {
+    match watch {
+        Some(watch) => watch.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -18,7 +18,7 @@ Examples:
       the test picture; nobody can find it without a rendezvous
   peercam-agent --config camera.toml
       with camera.toml:   [rendezvous]
-                          url = \"wss://cam.example.org\"
+                          urls = [\"wss://cam.example.org\"]
   peercam-agent --config /etc/peercam/agent.toml --config /data/peercam/agent.toml
       the second file overrides the first, key by key
   peercam-agent --config camera.toml --check-config

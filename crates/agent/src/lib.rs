@@ -8,6 +8,7 @@
 //! | [`logging`] | the log on standard error |
 //! | [`agent`] | the loop that holds everything together |
 //! | [`identity`] | the camera's key, and the room that belongs to it |
+//! | [`network_watch`] | notices when this machine's network changes |
 //! | [`rendezvous`] | the line to the rendezvous server, opened again whenever it breaks |
 //! | [`session`] | one viewer: offer, connection, transport, control channel |
 //! | [`streams`] | which encode each viewer gets, and their bit rates |
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod config;
 pub mod identity;
 pub mod logging;
+pub mod network_watch;
 pub mod packetizer;
 pub mod rendezvous;
 pub mod session;

@@ -85,7 +85,8 @@ fn a_wrong_configuration_is_refused_in_words_with_exit_code_2() {
         ("\n[viewers]\nmost = 3", &["bad.toml", "line 3", "most", "max"]),
         ("viewers = { max = \"many\" }", &["bad.toml", "line 1", "string \"many\""]),
         ("viewers = { max = 0 }", &["bad.toml", "viewers.max = 0", "1 to 1000"]),
-        ("rendezvous = { url = \"http://x\" }", &["bad.toml", "rendezvous.url", "ws://"]),
+        ("rendezvous = { urls = [\"http://x\"] }", &["bad.toml", "rendezvous.urls", "ws://"]),
+        ("rendezvous = { urls = [\"ws://x\", \"ws://x\"] }", &["rendezvous.urls", "twice"]),
         ("rendezvous = { room = \"a/b\" }", &["bad.toml", "rendezvous.room", "'/'", "a-z"]),
         ("network = { udp-ports = \"9-1\" }", &["bad.toml", "network.udp-ports", "50000-50015"]),
         ("network = { advertise = [\"home\"] }", &["bad.toml", "network.advertise", "home"]),
@@ -185,7 +186,7 @@ async fn without_a_named_room_it_has_its_own_and_keeps_it() {
     let state = TempDir::new().unwrap();
     let rendezvous = Rendezvous::start().await;
     let text = format!(
-        "state-dir = {:?}\nrendezvous = {{ url = \"ws://{}\" }}",
+        "state-dir = {:?}\nrendezvous = {{ urls = [\"ws://{}\"] }}",
         state.path(),
         rendezvous.address
     );
@@ -232,5 +233,5 @@ fn without_a_rendezvous_it_stays_up_and_says_why_nobody_comes() {
     running.terminate();
     assert_eq!(running.exit_code(), 0);
     let log = std::fs::read_to_string(state.path().join("log")).unwrap();
-    assert_eq!(log.matches("rendezvous.url is not set").count(), 1, "{log}");
+    assert_eq!(log.matches("rendezvous.urls is empty").count(), 1, "{log}");
 }

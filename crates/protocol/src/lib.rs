@@ -34,4 +34,4 @@ pub mod wire;
 
 pub use link::ShareLink;
 pub use room::RoomId;
-pub use wire::SUBPROTOCOL;
+pub use wire::{SUBPROTOCOL, TAKEOVER_HEADER};

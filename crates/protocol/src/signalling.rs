@@ -20,9 +20,14 @@ impl std::fmt::Display for SessionId {
     }
 }
 
-/// The secret by which a viewer takes a running session up again, on whatever connection to
-/// whichever server: the camera tells it on the session's own encrypted `control` channel
-/// ([`crate::control::Event::Session`]), so only the viewer it belongs to has it.
+/// A secret by which something that lost its connection is taken up again on another one.
+///
+/// A viewer's session, on whatever connection to whichever server: the camera tells the key on the
+/// session's own encrypted `control` channel ([`crate::control::Event::Session`]), so only the
+/// viewer it belongs to has it.
+///
+/// A camera's room: it sends a key of its own making with each request to host
+/// ([`crate::TAKEOVER_HEADER`]).
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResumeKey(String);

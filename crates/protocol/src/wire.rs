@@ -12,6 +12,12 @@ use crate::signalling::{Error, ErrorCode};
 /// old peer would misunderstand a new one.
 pub const SUBPROTOCOL: &str = "peercam.v1";
 
+/// Header of a camera's request to host, with a [`crate::signalling::ResumeKey`] that it makes
+/// anew each time it starts and gives to nobody else. A camera whose network changed comes back
+/// while the server still takes its dead connection for alive: by the key the server sees that it
+/// is the same camera, and lets it have its room at once.
+pub const TAKEOVER_HEADER: &str = "peercam-takeover";
+
 /// Largest message either end accepts, in bytes. An offer of a current browser has 2 to 8 KB.
 pub const MAX_MESSAGE_SIZE: usize = 64 * 1024;
 

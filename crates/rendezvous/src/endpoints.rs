@@ -15,8 +15,8 @@ use axum::{
     routing::{any, get},
 };
 use peercam_protocol::{
-    RoomId,
-    signalling::{Error, ErrorCode},
+    RoomId, TAKEOVER_HEADER,
+    signalling::{Error, ErrorCode, ResumeKey},
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -68,9 +68,15 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 async fn host(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
     let rules = Rules::for_camera(&shared.config.limits, shared.config.liveness);
     let rooms = shared.rooms.clone();
+    let takeover = takeover_key(request.headers());
     websocket::<CameraSeat>(&shared, request, "/host/", rules, move |room, outbox| {
-        rooms.host(room, outbox)
+        rooms.host(room, outbox, takeover)
     })
+}
+
+/// The key by which a camera may take its own room over. One that is malformed is none.
+fn takeover_key(headers: &HeaderMap) -> Option<ResumeKey> {
+    headers.get(TAKEOVER_HEADER)?.to_str().ok()?.to_owned().try_into().ok()
 }
 
 async fn watch(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {

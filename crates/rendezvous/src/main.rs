@@ -44,7 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   Try it on this machine:
       peercam-rendezvous
-      peercam-agent --config agent.toml    (with [rendezvous] url = \"ws://127.0.0.1:8080\")
+      peercam-agent --config agent.toml    (with [rendezvous] urls = [\"ws://127.0.0.1:8080\"])
       then open http://127.0.0.1:8080/r/ROOM, as the agent's log says
 
   Serve a network:

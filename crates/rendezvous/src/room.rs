@@ -11,7 +11,8 @@ use std::{
 use peercam_protocol::{
     RoomId,
     signalling::{
-        ByeReason, Error, ErrorCode, FromCamera, FromViewer, SessionId, ToCamera, ToViewer,
+        ByeReason, Error, ErrorCode, FromCamera, FromViewer, ResumeKey, SessionId, ToCamera,
+        ToViewer,
     },
     wire::encode,
 };
@@ -43,6 +44,8 @@ struct State {
 #[derive(Debug)]
 struct Camera {
     outbox: Arc<Outbox>,
+    /// Who has it may take the room over.
+    takeover: Option<ResumeKey>,
     sessions: HashMap<SessionId, Session>,
     /// Number of the first session on this connection, and of the next one.
     first: u64,
@@ -112,13 +115,24 @@ impl Room {
 
     /// The camera moves in, and the viewers who wait are told. Sessions are numbered from
     /// `first_session` on. If there is a camera already, that one is asked whether it is still
-    /// alive, and the new one is refused.
+    /// alive, and the new one is refused; unless both have the same key and are thus one, whose
+    /// earlier connection is done with: its sessions are forgotten, their media goes on.
     pub(crate) fn camera_arrives(
         &self,
         outbox: Arc<Outbox>,
         first_session: u64,
+        takeover: Option<ResumeKey>,
     ) -> Result<(), Error> {
         let mut state = self.lock();
+        let same = |camera: &Camera| takeover.is_some() && camera.takeover == takeover;
+        if let Some(former) = state.camera.take_if(|camera| same(camera)) {
+            info!(room = %self.id, "the camera comes back by another connection");
+            former.outbox.close(Error::new(
+                ErrorCode::RoomTaken,
+                "this camera has its room on another connection now",
+            ));
+            state.forget_sessions();
+        }
         if let Some(camera) = &state.camera {
             camera.outbox.probe();
             info!(room = %self.id, "a second camera was refused");
@@ -133,6 +147,7 @@ impl Room {
         }
         state.camera = Some(Camera {
             outbox,
+            takeover,
             sessions: HashMap::new(),
             first: first_session,
             next: first_session,
@@ -142,13 +157,12 @@ impl Room {
         Ok(())
     }
 
-    /// The camera is gone: its sessions are forgotten, their media goes on without us.
-    pub(crate) fn camera_leaves(&self) {
+    /// The camera with this outbox is gone, if it is still the room's: its sessions are forgotten, their media goes on without us.
+    pub(crate) fn camera_leaves(&self, outbox: &Arc<Outbox>) {
         let mut state = self.lock();
-        let Some(camera) = state.camera.take() else { return };
-        for viewer in state.viewers.values_mut() {
-            viewer.session = None;
-        }
+        let leaves = |camera: &mut Camera| Arc::ptr_eq(&camera.outbox, outbox);
+        let Some(camera) = state.camera.take_if(leaves) else { return };
+        state.forget_sessions();
         info!(room = %self.id, sessions = camera.sessions.len(), "the camera left");
         state.tell_viewers(false);
     }
@@ -387,6 +401,12 @@ impl Room {
 }
 
 impl State {
+    fn forget_sessions(&mut self) {
+        for viewer in self.viewers.values_mut() {
+            viewer.session = None;
+        }
+    }
+
     fn tell_viewers(&self, online: bool) {
         if self.viewers.is_empty() {
             return;

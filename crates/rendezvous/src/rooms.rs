@@ -11,7 +11,7 @@ use std::{
 
 use peercam_protocol::{
     RoomId,
-    signalling::{Error, ErrorCode, IceServer, ToCamera, ToViewer},
+    signalling::{Error, ErrorCode, IceServer, ResumeKey, ToCamera, ToViewer},
     wire::encode,
 };
 
@@ -43,6 +43,8 @@ struct Directory {
 pub(crate) struct CameraSeat {
     rooms: Arc<Rooms>,
     room: Arc<Room>,
+    /// Whose seat it is: another connection of the camera may have taken the room over.
+    outbox: Arc<Outbox>,
 }
 
 /// A viewer's place in its room, given up when dropped.
@@ -63,11 +65,13 @@ impl Rooms {
         self.lock().rooms.get(id).is_some_and(|room| room.is_online())
     }
 
-    /// A camera takes its room; `hosting` lies in its outbox then.
+    /// A camera takes its room; `hosting` lies in its outbox then. With the key of the camera that
+    /// is there it takes the room over.
     pub(crate) fn host(
         self: &Arc<Self>,
         id: RoomId,
         outbox: &Arc<Outbox>,
+        takeover: Option<ResumeKey>,
     ) -> Result<CameraSeat, Error> {
         let mut directory = self.lock();
         let online = directory.rooms.get(&id).is_some_and(|room| room.is_online());
@@ -82,11 +86,11 @@ impl Rooms {
             ));
         }
         let room = directory.enter(id, self.limits.candidates)?;
-        room.camera_arrives(outbox.clone(), first_session())?;
+        room.camera_arrives(outbox.clone(), first_session(), takeover)?;
         directory.cameras += 1;
         let ice_servers = self.ice_servers.clone();
         outbox.push(encode(&ToCamera::Hosting { room: room.id().clone(), ice_servers }).into());
-        Ok(CameraSeat { rooms: self.clone(), room })
+        Ok(CameraSeat { rooms: self.clone(), room, outbox: outbox.clone() })
     }
 
     /// A viewer comes to a room; `welcome` lies in its outbox then.
@@ -151,7 +155,7 @@ impl Drop for CameraSeat {
     fn drop(&mut self) {
         let mut directory = self.rooms.lock();
         directory.cameras -= 1;
-        self.room.camera_leaves();
+        self.room.camera_leaves(&self.outbox);
         directory.tidy(&self.room);
     }
 }
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn a_room_that_everybody_left_is_forgotten() {
         let rooms = rooms(Limits::default());
-        let camera = rooms.host(id("a"), &outbox()).unwrap();
+        let camera = rooms.host(id("a"), &outbox(), None).unwrap();
         let viewer = rooms.watch(id("a"), &outbox()).unwrap();
         let waiting = rooms.watch(id("b"), &outbox()).unwrap();
         drop(camera);
@@ -221,9 +225,9 @@ mod tests {
     #[test]
     fn who_was_refused_leaves_no_trace() {
         let rooms = rooms(Limits { rooms: 1, viewers_per_room: 1, ..Limits::default() });
-        let seats = (rooms.host(id("a"), &outbox()), rooms.watch(id("a"), &outbox()));
-        rooms.host(id("a"), &outbox()).unwrap_err();
-        rooms.host(id("b"), &outbox()).unwrap_err();
+        let seats = (rooms.host(id("a"), &outbox(), None), rooms.watch(id("a"), &outbox()));
+        rooms.host(id("a"), &outbox(), None).unwrap_err();
+        rooms.host(id("b"), &outbox(), None).unwrap_err();
         rooms.watch(id("a"), &outbox()).unwrap_err();
         assert_eq!(rooms_and_cameras(&rooms), (1, 1));
         drop(seats);
@@ -231,10 +235,29 @@ mod tests {
     }
 
     #[test]
+    fn a_room_that_was_taken_over_is_not_given_up_with_the_old_seat() {
+        let rooms = rooms(Limits::default());
+        let key = || Some(ResumeKey::from_bytes([1; 16]));
+        let old = rooms.host(id("a"), &outbox(), key()).unwrap();
+        let other = Some(ResumeKey::from_bytes([2; 16]));
+        rooms.host(id("a"), &outbox(), other).unwrap_err();
+        rooms.host(id("a"), &outbox(), None).unwrap_err();
+        let new = rooms.host(id("a"), &outbox(), key()).unwrap();
+        drop(old);
+        assert!(rooms.is_online(&id("a")));
+        assert_eq!(rooms_and_cameras(&rooms), (1, 1));
+        drop(new);
+        assert_eq!(rooms_and_cameras(&rooms), (0, 0));
+        let keyless = rooms.host(id("a"), &outbox(), None).unwrap();
+        rooms.host(id("a"), &outbox(), None).unwrap_err();
+        drop(keyless);
+    }
+
+    #[test]
     fn after_the_close_nobody_comes_in() {
         let rooms = rooms(Limits::default());
         rooms.close();
-        let refusal = rooms.host(id("a"), &outbox()).unwrap_err();
+        let refusal = rooms.host(id("a"), &outbox(), None).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::ShuttingDown);
         let refusal = rooms.watch(id("a"), &outbox()).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::ShuttingDown);

@@ -87,7 +87,7 @@ impl Options {
             r#"state-dir = "{state}"
 
 [rendezvous]
-url = "{rendezvous}"
+urls = ["{rendezvous}"]
 room = "{room}"
 
 {viewers}

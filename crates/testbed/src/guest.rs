@@ -70,7 +70,7 @@ impl Entrance {
     pub fn settings(&self, rendezvous: &Rendezvous, room: &RoomId) -> String {
         format!(
             r#"[rendezvous]
-url = "ws://{HOST}:{port}"
+urls = ["ws://{HOST}:{port}"]
 room = "{room}"
 
 [network]

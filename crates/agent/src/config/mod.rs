@@ -26,13 +26,18 @@ use crate::{
     session::Patience,
 };
 
+/// Most rendezvous servers. Each that is away delays the search for one that is not.
+const MAX_SERVERS: usize = 8;
+
 /// What the agent does, with every value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where the identity key is kept.
     pub state_dir: PathBuf,
-    /// The rendezvous server; none: the camera can't be found by viewers.
-    pub server: Option<ServerUrl>,
+    /// Rendezvous servers in order of preference; none: the camera can't be found by viewers.
+    pub servers: Vec<ServerUrl>,
+    /// PEM file with authorities that may vouch for them, besides those that browsers trust.
+    pub rendezvous_ca: Option<PathBuf>,
     /// The room to wait in; none: the one that belongs to the camera's key.
     pub room: Option<RoomId>,
     /// Most viewers at once.
@@ -127,12 +132,23 @@ impl Config {
         if !state_dir.is_absolute() {
             return Err(layers.refuse("state-dir", "use an absolute path"));
         }
-        let server = match rendezvous.url.as_deref() {
-            None => None,
-            Some(url) => Some(url.parse().map_err(|error: ServerUrlError| {
-                layers.refuse("rendezvous.url", &error.to_string())
-            })?),
-        };
+        let mut servers: Vec<ServerUrl> = Vec::new();
+        for url in &rendezvous.urls {
+            let refuse =
+                |problem: &str| layers.refuse("rendezvous.urls", &format!("{url:?}: {problem}"));
+            let server = url.parse().map_err(|error: ServerUrlError| refuse(&error.to_string()))?;
+            if servers.contains(&server) {
+                return Err(refuse("is named twice"));
+            }
+            servers.push(server);
+        }
+        if servers.len() > MAX_SERVERS {
+            let allowed = format!("allowed are {MAX_SERVERS} servers");
+            return Err(layers.refuse("rendezvous.urls", &allowed));
+        }
+        if rendezvous.ca.as_ref().is_some_and(|file| !file.is_absolute()) {
+            return Err(layers.refuse("rendezvous.ca", "use an absolute path"));
+        }
         let room = match rendezvous.room.as_deref() {
             None => None,
             Some(room) => {
@@ -148,7 +164,8 @@ impl Config {
         media.check().map_err(|error| layers.refuse_as(error.key, error.value, &error.allowed))?;
         Ok(Self {
             state_dir,
-            server,
+            servers,
+            rendezvous_ca: rendezvous.ca,
             room,
             max_viewers: viewers.max,
             network: Network::validate(layers, network)?,
@@ -203,7 +220,8 @@ impl Default for Config {
         let raw = raw::Config::default();
         Self {
             state_dir: raw.state_dir,
-            server: None,
+            servers: Vec::new(),
+            rendezvous_ca: None,
             room: None,
             max_viewers: raw.viewers.max,
             network: Network::default(),

@@ -21,8 +21,9 @@ pub(super) struct Config {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Rendezvous {
-    pub url: Option<String>,
+    pub urls: Vec<String>,
     pub room: Option<String>,
+    pub ca: Option<PathBuf>,
 }
 
 /// `[viewers]`

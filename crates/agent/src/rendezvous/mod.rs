@@ -1,33 +1,47 @@
-//! The camera's line to the rendezvous server: kept up for ever, opened again whenever it breaks.
+//! The camera's line to the rendezvous: kept up for ever, on the most preferred of its servers
+//! that can be had, opened again whenever it breaks.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`url`] | [`ServerUrl`]: the server's address, and the links that follow from it |
-//! | `connection` | one WebSocket from opening to end |
+//! | [`url`] | [`ServerUrl`]: a server's address, and the links that follow from it |
+//! | `keeper` | which server, and when |
+//! | `open` | from a server's address to a room that is ours |
+//! | `dial` | a TCP connection to a host by name |
+//! | `connection` | one WebSocket to its end |
 //! | [`backoff`] | how long to wait before the next attempt |
 //!
 //! [`Client`] runs in a task of its own and hands [`Event`]s to the agent's loop. What the agent
 //! says goes out by the [`Outbox`] of the connection it belongs to: sessions are numbered anew on
 //! every connection, so what was meant for a lost one must not go out on the next.
+//!
+//! A name is looked up for each attempt, and all its addresses are tried. When the preferred
+//! server can't be had the next one is tried at once; a pause comes only when all have failed.
+//! While the room is on a lesser one, the preferred ones are tried every five minutes, and the room
+//! is left only when it is had there.
 
 use std::time::Duration;
 
 use peercam_protocol::{
     RoomId,
-    signalling::{ErrorCode, FromCamera, IceServer, ToCamera},
+    signalling::{Error, FromCamera, IceServer, ResumeKey, ToCamera},
 };
-use tokio::{sync::mpsc, task::JoinHandle};
-use tracing::{debug, warn};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tracing::warn;
 
 pub mod backoff;
 mod connection;
-mod tls;
+mod dial;
+mod keeper;
+mod open;
 pub mod url;
 
 pub use url::{ServerUrl, ServerUrlError};
 
-use backoff::Backoff;
-use connection::Ended;
+use crate::tls::Tls;
+use keeper::Keeper;
 
 /// Most events that wait for the agent's loop. When full the socket is not read any further, and
 /// TCP slows the server down.
@@ -35,18 +49,54 @@ const EVENTS: usize = 64;
 /// Most messages that wait for the socket. When full, the connection is so far behind that it is
 /// given up (see [`Outbox::send`]).
 const OUTGOING: usize = 256;
+/// How often the preferred servers are tried while the room is on a lesser one.
+const RECONSIDER: Duration = Duration::from_secs(300);
 
-/// Waiting between attempts after a failure, at most.
-const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-/// The same while another camera has the room: it may be this one's own dead connection, which
-/// the server notices within half a minute.
-const RETRY_TAKEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(60));
+/// Where a camera waits for viewers.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// In order of preference; at least one.
+    pub servers: Vec<ServerUrl>,
+    /// The room.
+    pub room: RoomId,
+    /// Whom to trust, for `wss`.
+    pub tls: Tls,
+    /// By what a server knows this camera again while it still holds its dead connection.
+    pub takeover: Option<ResumeKey>,
+    /// How often the preferred servers are tried while the room is on a lesser one: at random
+    /// between a half and the whole of this.
+    pub reconsider: Duration,
+}
+
+impl Plan {
+    /// For this run of the program.
+    pub fn new(servers: Vec<ServerUrl>, room: RoomId, tls: Tls) -> Self {
+        let mut key = [0; 16];
+        // Without random numbers a dead connection is found out the slow way.
+        let takeover = getrandom::fill(&mut key).is_ok().then(|| ResumeKey::from_bytes(key));
+        Self { servers, room, tls, takeover, reconsider: RECONSIDER }
+    }
+}
+
+/// Why a connection ended, or came to nothing.
+enum Ended {
+    /// Every outbox is gone, and what was in them was sent.
+    ByAgent,
+    /// The server does not want this camera.
+    Refused(Error),
+    /// This machine's network is another.
+    Moved,
+    /// Anything else, in words.
+    Failed(String),
+}
 
 /// What the agent's loop hears.
 #[derive(Debug)]
 pub enum Event {
-    /// The room is ours on a new connection.
+    /// The room is ours on a new connection. An earlier one, if there is one, is over.
     Hosting {
+        /// Where.
+        server: ServerUrl,
         /// The room.
         room: RoomId,
         /// Servers to gather candidates with.
@@ -83,14 +133,24 @@ impl Outbox {
 #[derive(Debug)]
 pub struct Client {
     events: mpsc::Receiver<Event>,
+    changes: watch::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Client {
-    /// Begins to host `room` on `server`.
-    pub fn start(server: ServerUrl, room: RoomId) -> Self {
+    /// Begins to host.
+    pub fn start(plan: Plan) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
-        Self { events, task: tokio::spawn(keep(server, room, sender)) }
+        let (changes, receiver) = watch::channel(());
+        let said = vec![None; plan.servers.len()];
+        let keeper = Keeper { plan, events: sender, changes: receiver, said };
+        Self { events, changes, task: tokio::spawn(keeper.run()) }
+    }
+
+    /// This machine's network has changed: a connection that is cut off is opened anew, and one
+    /// that is waited for is tried at once.
+    pub fn network_changed(&self) {
+        self.changes.send_replace(());
     }
 
     /// The next event. Cancel safe.
@@ -101,7 +161,7 @@ impl Client {
     /// Ends the connection: what is queued goes out first, within `patience`. Every [`Outbox`]
     /// must be gone or go in that time.
     pub async fn close(self, patience: Duration) {
-        let Self { mut events, mut task } = self;
+        let Self { mut events, changes: _changes, mut task } = self;
         let drained = async { while events.recv().await.is_some() {} };
         tokio::pin!(drained);
         let ended = async {
@@ -112,55 +172,6 @@ impl Client {
         };
         if tokio::time::timeout(patience, ended).await.is_err() {
             task.abort();
-        }
-    }
-}
-
-/// Connects, hosts, and does it again when that ends; until the agent no longer listens or has
-/// dropped every outbox of a running connection.
-async fn keep(server: ServerUrl, room: RoomId, events: mpsc::Sender<Event>) {
-    let mut attempts = 0;
-    let mut said = None;
-    loop {
-        let outcome = tokio::select! {
-            outcome = connection::run(&server, &room, &events) => outcome,
-            () = events.closed() => return,
-        };
-        if outcome.hosted {
-            attempts = 0;
-            said = None;
-            if events.send(Event::Lost).await.is_err() {
-                return;
-            }
-        }
-        let (backoff, problem) = match outcome.ended {
-            Ended::ByAgent => return,
-            Ended::Refused(error) if error.code == ErrorCode::RoomTaken => (
-                RETRY_TAKEN,
-                format!(
-                    "{server} says that another camera is in the room {room} ({error}): stop \
-                     that one, or set another rendezvous.room; trying again"
-                ),
-            ),
-            Ended::Refused(error) => {
-                (RETRY_TAKEN, format!("{server} refuses this camera: {error}; trying again"))
-            }
-            Ended::Failed(reason) => {
-                (RETRY, format!("no connection to {server}: {reason}; trying again"))
-            }
-        };
-        let pause = backoff.pause(attempts);
-        attempts = attempts.saturating_add(1);
-        // Once in words; a server that is away for a night does not fill the log.
-        if said.as_deref() == Some(problem.as_str()) {
-            debug!("{problem} in {pause:?}");
-        } else {
-            warn!("{problem}");
-            said = Some(problem);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = events.closed() => return,
         }
     }
 }

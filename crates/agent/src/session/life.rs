@@ -12,6 +12,8 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::{debug, info, warn};
 use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState};
 
+use crate::network_watch::Change;
+
 use super::{
     Ended, Host, Input, Join, Patience, Resume,
     interceptors::Wire,
@@ -58,6 +60,8 @@ struct Session<'a> {
     path_lost: Arc<AtomicBool>,
     patience: Patience,
     begun: Instant,
+    /// The network has moved since the sockets were bound.
+    shaken: bool,
     /// Since when the viewer has no line to the rendezvous.
     left: Option<Instant>,
 }
@@ -131,6 +135,7 @@ impl<'a> Session<'a> {
             path_lost,
             patience,
             begun: Instant::now(),
+            shaken: false,
             left: None,
         })
     }
@@ -182,8 +187,8 @@ impl<'a> Session<'a> {
                 .err()
                 .map(Ended::Refused),
             Some(Input::Resume(resume)) => self.resume(*resume).await,
-            Some(Input::NetworkChanged) => {
-                self.line.ask_for_restart();
+            Some(Input::NetworkChanged(change)) => {
+                self.follow_network(change);
                 None
             }
             Some(Input::ViewerLeft) if self.path == Path::Sought => Some(Ended::ViewerLeft),
@@ -194,6 +199,16 @@ impl<'a> Session<'a> {
             }
             Some(Input::Stop(reason)) => Some(Ended::Dismissed(reason)),
             None => Some(Ended::Dismissed(ByeReason::CameraStopping)),
+        }
+    }
+
+    /// This machine's network is another one: the viewer is asked for a restart of ICE, by which
+    /// the connection gets sockets on the addresses of now. New addresses alone are no reason as
+    /// long as the old ones do.
+    fn follow_network(&mut self, change: Change) {
+        self.shaken |= change == Change::Moved;
+        if self.shaken || matches!(self.path, Path::Lost { .. }) {
+            self.line.ask_for_restart();
         }
     }
 
@@ -230,6 +245,7 @@ impl<'a> Session<'a> {
         match answer(&*self.connection, sdp).await {
             Ok(answer) => {
                 self.ground = ground;
+                self.shaken = false;
                 self.line.answer(answer);
                 // From here on as long as for a path that was lost just now.
                 if matches!(self.path, Path::Lost { .. }) {

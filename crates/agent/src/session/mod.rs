@@ -62,7 +62,7 @@ mod signalling;
 mod source;
 pub mod turn;
 
-use crate::{packetizer::Packetizer, rendezvous::Outbox, streams::Streams};
+use crate::{network_watch::Change, packetizer::Packetizer, rendezvous::Outbox, streams::Streams};
 use congestion::Limits;
 use network::Network;
 use servers::IceServers;
@@ -161,8 +161,7 @@ pub struct Resume {
 enum Input {
     Candidate(Candidate),
     Resume(Box<Resume>),
-    /// This machine's addresses or routes have changed.
-    NetworkChanged,
+    NetworkChanged(Change),
     /// His line to the rendezvous is gone.
     ViewerLeft,
     Stop(ByeReason),
@@ -216,10 +215,10 @@ impl Handle {
         )
     }
 
-    /// This machine's addresses or routes have changed.
-    pub fn network_changed(&self) {
+    /// This machine's network is another one.
+    pub fn network_changed(&self, change: Change) {
         // A queue that is full of candidates is one of a viewer who is restarting anyway.
-        drop(self.inputs.try_send(Input::NetworkChanged));
+        drop(self.inputs.try_send(Input::NetworkChanged(change)));
     }
 
     /// A candidate of the viewer's. False: he sends faster than he is served, and it was dropped.

@@ -135,7 +135,7 @@ impl Agent {
 pub fn base(state: &Path, rendezvous: SocketAddr) -> String {
     format!(
         "state-dir = {state:?}\n\
-         rendezvous = {{ url = \"ws://{rendezvous}\", room = \"{ROOM}\" }}\n\
+         rendezvous = {{ urls = [\"ws://{rendezvous}\"], room = \"{ROOM}\" }}\n\
          network = {{ loopback = true }}\n\
          video = {{ width = 320, height = 240, framerate = 15, bitrate-kbps = 300 }}\n"
     )

@@ -62,6 +62,12 @@ impl Socket {
         self.stream.send(Message::text(text)).await.unwrap();
     }
 
+    /// Says that it goes, and waits until the server has heard it.
+    pub async fn close(&mut self) {
+        self.stream.close(None).await.unwrap();
+        while let Some(Ok(_)) = self.stream.next().await {}
+    }
+
     /// Waits until a camera is in the room.
     pub async fn until_online(&mut self) {
         loop {

@@ -13,7 +13,7 @@
 //! let workspace = Workspace::find(Path::new("."))?;
 //! let board = Board::load(&workspace, "qemu-aarch64")?;
 //! let disk = qemu::WorkingCopy::prepare(&workspace, &board.name, Path::new("/tmp/guest"))?;
-//! disk.write_boot_file("peercam.toml", b"[rendezvous]\nurl = \"ws://10.0.2.2:8080\"\n")?;
+//! disk.write_boot_file("peercam.toml", b"[rendezvous]\nurls = [\"ws://10.0.2.2:8080\"]\n")?;
 //! let mut machine = qemu::Machine::new(&board, &disk)?;
 //! machine.serial = qemu::Serial::Socket("/tmp/guest/serial.sock".into());
 //! machine.forwards = qemu::media_ports(std::net::Ipv4Addr::LOCALHOST);

@@ -1,0 +1,183 @@
+//! Which server, and when: keeps the camera in its room on the best server that can be had.
+
+use std::time::Duration;
+
+use peercam_protocol::signalling::ErrorCode;
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
+
+use super::{
+    Ended, Event, OUTGOING, Outbox, Plan, ServerUrl,
+    backoff::Backoff,
+    connection,
+    open::{Hosted, open},
+};
+
+/// Waiting between attempts after a failure, at most.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+/// The same while another camera has the room: it may be this one's own dead connection, which
+/// the server notices within half a minute.
+const RETRY_TAKEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(60));
+
+/// See [`super::Client`].
+pub(super) struct Keeper {
+    pub plan: Plan,
+    pub events: mpsc::Sender<Event>,
+    /// This machine's network has changed.
+    pub changes: watch::Receiver<()>,
+    /// What was said about each server, so that one that is away for a night does not fill the
+    /// log.
+    pub said: Vec<Option<String>>,
+}
+
+/// How a room was lost.
+enum Lost {
+    /// The agent is done.
+    ByAgent,
+    /// This machine moved; the room is still there.
+    Moved,
+    Failed,
+}
+
+impl Keeper {
+    /// Connects, hosts, and does it again when that ends; until the agent no longer listens or
+    /// has dropped every outbox of a running connection.
+    pub async fn run(mut self) {
+        // Rounds through all servers that failed, one after the other.
+        let mut rounds = 0;
+        loop {
+            let events = self.events.clone();
+            let (lost, backoff) = tokio::select! {
+                outcome = self.round() => outcome,
+                () = events.closed() => return,
+            };
+            match lost {
+                Some(Lost::ByAgent) => return,
+                Some(Lost::Moved) => {
+                    rounds = 0;
+                    continue;
+                }
+                Some(Lost::Failed) => rounds = 0,
+                None => {}
+            }
+            let pause = backoff.pause(rounds);
+            rounds = rounds.saturating_add(1);
+            debug!("trying again in {pause:?}");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.events.closed() => return,
+                Ok(()) = self.changes.changed() => rounds = 0,
+            }
+        }
+    }
+
+    /// Once through the servers in order of preference, up to one that takes the camera in, and
+    /// with that one to the end. How it ended, or none where no server did; and how to wait.
+    async fn round(&mut self) -> (Option<Lost>, Backoff) {
+        let mut backoff = RETRY;
+        let servers = self.plan.servers.clone();
+        for (nth, server) in servers.iter().enumerate() {
+            let opened = tokio::select! {
+                opened = open(server, &self.plan) => opened,
+                // From the beginning: what failed may work now, and what hangs may not.
+                Ok(()) = self.changes.changed() => return (Some(Lost::Moved), RETRY),
+            };
+            match opened {
+                Ok(hosted) => return (Some(self.host(nth, hosted).await), RETRY),
+                Err(ended) => {
+                    if matches!(ended, Ended::Refused(_)) {
+                        backoff = RETRY_TAKEN;
+                    }
+                    self.report(nth, server, ended);
+                }
+            }
+        }
+        (None, backoff)
+    }
+
+    /// Holds the room on the server at `nth`, or on a better one that is found meanwhile.
+    async fn host(&mut self, mut nth: usize, mut hosted: Hosted) -> Lost {
+        loop {
+            let server = self.plan.servers[nth].clone();
+            self.said[nth] = None;
+            let Hosted { mut wire, room, ice_servers, ends } = hosted;
+            let (sender, mut outgoing) = mpsc::channel(OUTGOING);
+            let outbox = Outbox(sender);
+            let event = Event::Hosting { server: server.clone(), room, ice_servers, outbox };
+            if self.events.send(event).await.is_err() {
+                return Lost::ByAgent;
+            }
+            let better = tokio::select! {
+                ended = connection::serve(
+                    &mut wire, ends, &self.events, &mut outgoing, &mut self.changes,
+                ) => Err(ended),
+                better = find_better(&self.plan, nth) => Ok(better),
+            };
+            // Messages on the way out belong to this connection and end with it.
+            drop(outgoing);
+            match better {
+                Ok((better, found)) => {
+                    info!("{} is back and preferred to {server}", self.plan.servers[better]);
+                    tokio::spawn(wire.close());
+                    (nth, hosted) = (better, found);
+                }
+                Err(Ended::ByAgent) => {
+                    wire.close().await;
+                    return Lost::ByAgent;
+                }
+                Err(ended) => {
+                    tokio::spawn(wire.close());
+                    let moved = matches!(ended, Ended::Moved);
+                    self.report(nth, &server, ended);
+                    if self.events.send(Event::Lost).await.is_err() {
+                        return Lost::ByAgent;
+                    }
+                    return if moved { Lost::Moved } else { Lost::Failed };
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, nth: usize, server: &ServerUrl, ended: Ended) {
+        let room = &self.plan.room;
+        let problem = match ended {
+            Ended::ByAgent => return,
+            Ended::Moved => {
+                return info!("this machine's network is another: connecting to {server} anew");
+            }
+            Ended::Refused(error) if error.code == ErrorCode::RoomTaken => format!(
+                "{server} says that another camera is in the room {room} ({error}): stop that \
+                 one, or set another rendezvous.room; trying again"
+            ),
+            Ended::Refused(error) => format!("{server} refuses this camera: {error}; trying again"),
+            Ended::Failed(reason) => format!("no connection to {server}: {reason}; trying again"),
+        };
+        // Once in words.
+        if self.said[nth].as_deref() == Some(problem.as_str()) {
+            debug!("{problem}");
+        } else {
+            warn!("{problem}");
+            self.said[nth] = Some(problem);
+        }
+    }
+}
+
+/// Waits until a server that is preferred to the one at `nth` takes the camera in: the room on
+/// the lesser one is left only then. For ever where there is none.
+async fn find_better(plan: &Plan, nth: usize) -> (usize, Hosted) {
+    if nth == 0 {
+        return std::future::pending().await;
+    }
+    loop {
+        // From a half to the whole of it, so that cameras that fled together return spread out.
+        let half = plan.reconsider / 2;
+        tokio::time::sleep(half + Backoff::new(half, half).pause(0)).await;
+        for (better, server) in plan.servers.iter().enumerate().take(nth) {
+            match open(server, plan).await {
+                Ok(hosted) => return (better, hosted),
+                Err(Ended::Failed(reason)) => debug!("{server} is still away: {reason}"),
+                Err(_) => debug!("{server} is still of no use"),
+            }
+        }
+    }
+}
