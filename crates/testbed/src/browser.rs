@@ -77,6 +77,12 @@ impl Browser {
             .keep();
         let mut command = place.command(programs::chromedriver()?);
         command.arg(format!("--port={port}"));
+        // Chromium leaves folders there when it is killed. A short name: a socket's path has at
+        // most 107 bytes.
+        let temporary = bed.file("t");
+        std::fs::create_dir_all(&temporary)
+            .map_err(Error::io(format!("making {}", temporary.display())))?;
+        command.env("TMPDIR", &temporary);
         if let Some(authority) = authority {
             command.env("HOME", home_that_trusts(&profile, authority)?);
         }

@@ -31,8 +31,6 @@ pub struct Options {
     pub key_frame_interval_ms: Option<u32>,
     /// Frames a second.
     pub framerate: u32,
-    /// Most that the encoder may use, in kbit/s.
-    pub bitrate_kbps: Option<u32>,
     /// `RUST_LOG` of the agent.
     pub log: String,
     /// A certificate authority (PEM) that it believes of TURN servers, besides the usual ones.
@@ -52,7 +50,6 @@ impl Options {
             picture: None,
             key_frame_interval_ms: None,
             framerate: 15,
-            bitrate_kbps: None,
             log: "info,peercam_agent=debug,peercam_media=debug".to_owned(),
             turn_authority: None,
             place: Place::Here,
@@ -75,8 +72,8 @@ impl Options {
             Some(ms) => format!("key-frame-interval-ms = {ms}\n"),
             None => String::new(),
         };
-        let bitrate = match self.bitrate_kbps {
-            Some(kbps) => format!("bitrate-kbps = {kbps}\n"),
+        let turn_authority = match &self.turn_authority {
+            Some(file) => format!("[network]\nturn-ca = \"{}\"\n", file.display()),
             None => String::new(),
         };
         let source = match &self.picture {
@@ -90,13 +87,13 @@ impl Options {
 urls = ["{rendezvous}"]
 room = "{room}"
 
-{viewers}
+{viewers}{turn_authority}
 [video]
 {source}
 width = {width}
 height = {height}
 framerate = {framerate}
-{bitrate}{key_frames}
+{key_frames}
 [audio]
 source = "test"
 "#,

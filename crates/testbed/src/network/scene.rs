@@ -9,7 +9,7 @@ use super::{
     place::Place,
     tls::Certificate,
     turn::{self, TurnServer},
-    world::{Plan, World},
+    world::{Plan, Turn, World},
 };
 use crate::{
     Bed, Browser, HostCamera, Rendezvous, Stats, camera::Options, error::Result, rendezvous,
@@ -43,7 +43,11 @@ impl Scene {
         let place = |namespace: &super::Namespace| Place::Inside(namespace.clone());
         let turn = TurnServer::start(bed, place(&world.turn), &[address], &certificate).await?;
         let mut urls = turn.urls();
-        urls.retain(|url| plan.turn_over_tls || !url.starts_with("turns:"));
+        urls.retain(|url| match url {
+            url if url.starts_with("turns:") => plan.turn >= Turn::Tls,
+            url if url.ends_with("transport=tcp") => plan.turn >= Turn::Tcp,
+            _ => true,
+        });
         let servers = rendezvous::ice_servers(&urls, turn::USER, turn::PASSWORD);
         let rendezvous = Rendezvous::start_in(bed, &world, &servers).await?;
         let camera = Options {

@@ -1,6 +1,9 @@
 //! The table of paths: which networks, and which way media should find through them.
 
-use super::{router::Router, world::Plan};
+use super::{
+    router::Router,
+    world::{Plan, Turn},
+};
 use crate::stats::{Path, Protocol};
 
 /// One line of the table.
@@ -19,7 +22,7 @@ pub struct Row {
 }
 
 /// All of them.
-pub const ROWS: [Row; 6] = [
+pub const ROWS: [Row; 8] = [
     Row {
         name: "lan",
         what: "same LAN",
@@ -44,14 +47,14 @@ pub const ROWS: [Row; 6] = [
     Row {
         name: "udp-blocked",
         what: "viewer: UDP blocked",
-        plan: Plan::routers(Router::UdpBlocked, Router::Cone),
+        plan: Plan::routers(Router::UdpBlocked, Router::Cone).with_turn(Turn::Tcp),
         path: Path::Relay,
         protocol: Protocol::Tcp,
     },
     Row {
         name: "tls-only",
         what: "viewer: only TCP port 443",
-        plan: Plan::routers(Router::Only443, Router::Cone).with_turn_over_tls(),
+        plan: Plan::routers(Router::Only443, Router::Cone).with_turn(Turn::Tls),
         path: Path::Relay,
         protocol: Protocol::Tls,
     },
@@ -60,6 +63,21 @@ pub const ROWS: [Row; 6] = [
         what: "IPv6 only",
         plan: Plan::ipv6(),
         path: Path::Host,
+        protocol: Protocol::Udp,
+    },
+    // The camera's way to its relay is its own affair: the viewer's goes there by UDP.
+    Row {
+        name: "camera-udp-blocked",
+        what: "camera: UDP blocked",
+        plan: Plan::routers(Router::Cone, Router::UdpBlocked).with_turn(Turn::Tcp),
+        path: Path::Relay,
+        protocol: Protocol::Udp,
+    },
+    Row {
+        name: "camera-tls-only",
+        what: "camera: only TCP port 443",
+        plan: Plan::routers(Router::Cone, Router::Only443).with_turn(Turn::Tls),
+        path: Path::Relay,
         protocol: Protocol::Udp,
     },
 ];

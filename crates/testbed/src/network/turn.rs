@@ -10,13 +10,14 @@ use super::{place::Place, tls::Certificate};
 use crate::{
     Bed, Process,
     error::{Error, Result},
+    programs,
     wait::{self, Look},
 };
 
 /// How long it may take to listen, on a busy machine.
 const START: Duration = Duration::from_secs(20);
 
-/// The port for STUN, and for TURN without TLS.
+/// The port for STUN, and for TURN without TLS, as in `docs/turnserver.conf`.
 pub const PORT: u16 = 3478;
 /// The port for TURN over TLS.
 pub const TLS_PORT: u16 = 443;
@@ -37,40 +38,34 @@ pub struct TurnServer {
 }
 
 impl TurnServer {
-    /// Starts it on these addresses, with its certificate, and waits until it listens.
+    /// Starts it on these addresses, with its certificate and otherwise as `docs/turnserver.conf`
+    /// has it, and waits until it listens.
     pub async fn start(
         bed: &Bed,
         place: Place,
         addresses: &[IpAddr],
         certificate: &Certificate,
     ) -> Result<Self> {
-        // No file of the system's own (-n), and none of ours outside the bed.
-        let mut arguments: Vec<String> = [
-            "-n",
-            "--lt-cred-mech",
-            "--realm=peercam.test",
-            "--fingerprint",
-            "--no-cli",
-            "--no-multicast-peers",
-            "--min-port=50000",
-            "--max-port=50999",
-            "--log-file=stdout",
-            "--simple-log",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        arguments.extend([
+        let config = programs::repository().join("docs/turnserver.conf");
+        // What is given here goes before what stands there, but for addresses: those add up.
+        let own: String = std::fs::read_to_string(&config)
+            .map_err(Error::io(format!("reading {}", config.display())))?
+            .lines()
+            .filter(|line| !line.starts_with("listening-ip=") && !line.starts_with("relay-ip="))
+            .fold(String::new(), |text, line| text + line + "\n");
+        let config = bed.write("turnserver.conf", &own)?;
+        let mut arguments = vec![
+            "-c".to_owned(),
+            config.display().to_string(),
             format!("--user={USER}:{PASSWORD}"),
-            format!("--listening-port={PORT}"),
-            format!("--tls-listening-port={TLS_PORT}"),
             format!("--cert={}", certificate.certificate.display()),
             format!("--pkey={}", certificate.key.display()),
+            // Nothing outside the bed.
             format!("--userdb={}", bed.file("turn-users").display()),
             format!("--pidfile={}", bed.file("turn.pid").display()),
-        ]);
-        arguments.extend(addresses.iter().flat_map(|address| {
-            [format!("--listening-ip={address}"), format!("--relay-ip={address}")]
-        }));
+        ];
+        arguments.extend(addresses.iter().map(|address| format!("--listening-ip={address}")));
+        arguments.extend(addresses.iter().map(|address| format!("--relay-ip={address}")));
         let log = bed.file("turn.log");
         let addresses = addresses.to_vec();
         let mut server = Self { process: None, place, addresses, arguments, log };

@@ -35,9 +35,20 @@ pub struct Plan {
     pub camera: Router,
     /// Which protocol is spoken, everywhere.
     pub family: Family,
-    /// Whether the rendezvous hands out TURN over TLS too. Browsers take it for as good as TURN
-    /// over TCP, and change between the two as they like.
-    pub turn_over_tls: bool,
+    /// How the TURN server may be reached, as the rendezvous hands it out.
+    pub turn: Turn,
+}
+
+/// How a TURN server may be reached. Chromium takes the ways for nearly equally good: where
+/// several work, which one it uses is a matter of milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    /// By UDP.
+    Udp,
+    /// By TCP too.
+    Tcp,
+    /// By TLS too.
+    Tls,
 }
 
 /// IPv4 or IPv6.
@@ -52,7 +63,7 @@ pub enum Family {
 impl Plan {
     /// Viewer and camera behind a router each.
     pub const fn routers(viewer: Router, camera: Router) -> Self {
-        Self { viewer: Some(viewer), camera, family: Family::V4, turn_over_tls: false }
+        Self { viewer: Some(viewer), camera, family: Family::V4, turn: Turn::Udp }
     }
 
     /// Both in one home.
@@ -60,9 +71,9 @@ impl Plan {
         Self { viewer: None, ..Self::routers(Router::Cone, Router::Cone) }
     }
 
-    /// The same networks with TURN over TLS.
-    pub const fn with_turn_over_tls(self) -> Self {
-        Self { turn_over_tls: true, ..self }
+    /// The same networks, with TURN by this too.
+    pub const fn with_turn(self, turn: Turn) -> Self {
+        Self { turn, ..self }
     }
 
     /// Both in homes of their own where everybody has a public IPv6 address, and no other.

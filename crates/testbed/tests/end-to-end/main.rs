@@ -18,6 +18,7 @@ mod guest_keeps_its_data;
 mod guest_with_broken_settings_comes_up;
 mod host_camera_plays;
 mod late_viewer_sees_a_picture_at_once;
+mod latency_does_not_grow;
 mod lost_path_is_found_again;
 mod rendezvous_restarts;
 mod run_ends_cleanly;

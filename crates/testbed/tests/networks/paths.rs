@@ -62,3 +62,13 @@ async fn where_only_port_443_is_open_media_goes_over_the_relay_by_tls() {
 async fn where_there_is_only_ipv6_media_goes_from_host_to_host() {
     finds_its_way("ipv6").await;
 }
+
+#[tokio::test]
+async fn a_camera_without_udp_reaches_its_relay_by_tcp() {
+    finds_its_way("camera-udp-blocked").await;
+}
+
+#[tokio::test]
+async fn a_camera_that_may_use_port_443_only_reaches_its_relay_by_tls() {
+    finds_its_way("camera-tls-only").await;
+}

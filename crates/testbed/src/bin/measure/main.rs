@@ -21,8 +21,8 @@ mod viewers;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
 use peercam_protocol::{RoomId, signalling::Transport};
 use peercam_testbed::{
     Bed, HostCamera, Rendezvous, camera::Options, picture, programs, progress::Progress,
@@ -34,40 +34,47 @@ use tokio::signal::ctrl_c;
 #[derive(Debug, Parser)]
 #[command(name = "measure", version)]
 struct Arguments {
-    /// What to measure
+    #[command(subcommand)]
     what: What,
 
-    /// For network: only this row of the table (may be given several times)
-    #[arg(long = "row", value_name = "NAME")]
-    rows: Vec<String>,
-
     /// rtp or fmp4 [default: both, one after the other]
-    #[arg(long, value_parser = |text: &str| text.parse::<Transport>())]
+    #[arg(long, global = true, value_parser = |text: &str| text.parse::<Transport>())]
     transport: Option<Transport>,
 
     /// Print one line of JSON instead of a table
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Subcommand)]
 enum What {
+    #[command(flatten)]
+    Here(Here),
+    /// Paths through routers and firewalls, lossy lines, a bottleneck. Makes networks, which needs
+    /// root, or a user namespace: unshare --user --map-root-user --net measure network
+    Network {
+        /// Only this row of the table (may be given several times)
+        #[arg(long = "row", value_name = "NAME")]
+        rows: Vec<String>,
+    },
+}
+
+/// What is measured in this machine's own network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Here {
     /// From the clock drawn into the picture to that frame on the screen
     Latency,
     /// From the click to the first frame, encoders running and encoders stopped
     FirstFrame,
     /// Processor time and memory of the agent for each further viewer
     Viewers,
-    /// Paths through routers and firewalls, lossy lines, a bottleneck; makes networks, so it needs
-    /// root (or a user namespace: unshare --user --map-root-user --net)
-    Network,
 }
 
 /// All that one call prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    measure: What,
+    measure: Here,
     /// Who received the stream.
     receiver: String,
     /// Who sent it.
@@ -98,47 +105,46 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         None => vec![Transport::Rtp, Transport::Fmp4],
     };
     let progress = Progress::start();
-    ensure!(
-        arguments.rows.is_empty() || arguments.what == What::Network,
-        "only `measure network` has rows"
-    );
-    if arguments.what == What::Network {
-        let report = network::measure(&arguments.rows, &transports, progress).await?;
-        if arguments.json {
-            println!("{}", serde_json::to_string(&report).context("writing the report as JSON")?);
-        } else {
-            println!("receiver: {}\nseed:     {}\n", report.receiver, report.seed);
-            print!("{}", report.table());
+    match &arguments.what {
+        What::Here(what) => {
+            let report = here(*what, &transports, progress).await?;
+            print(arguments.json, &report, |report| {
+                let table = figures::table(&report.rows);
+                format!("receiver: {}\ncamera:   {}\n\n{table}", report.receiver, report.camera)
+            })
         }
-        return Ok(());
+        What::Network { rows } => {
+            let report = network::measure(rows, &transports, progress).await?;
+            print(arguments.json, &report, network::Report::table)
+        }
     }
-    let bed = Bed::new("measure")?;
-    // A viewer costs what he is sent: there the picture has to fill the bit rate.
-    let picture = match arguments.what {
-        What::Viewers => Some(picture::busy(&bed, 1280, 720)?),
-        What::Latency | What::FirstFrame | What::Network => None,
-    };
-    let stage = Stage::set(&bed, picture).await?;
-    let (receiver, rows) = match arguments.what {
-        What::Latency => latency::measure(&stage, &transports, progress).await,
-        What::FirstFrame => first_frame::measure(&stage, &transports, progress).await,
-        What::Viewers => viewers::measure(&stage, &transports, progress).await,
-        What::Network => unreachable!("measured above, on a stage of its own"),
-    }
-    .with_context(|| format!("the agent's last lines:\n{}", stage.camera.last_lines()))?;
-    let report = Report {
-        measure: arguments.what,
-        receiver,
-        camera: format!("peercam-agent on this machine, {}", stage.describe()),
-        rows,
-    };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report).context("writing the report as JSON")?);
+}
+
+fn print<R: Serialize>(json: bool, report: &R, table: impl FnOnce(&R) -> String) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(report).context("writing the report as JSON")?);
     } else {
-        println!("receiver: {}\ncamera:   {}\n", report.receiver, report.camera);
-        print!("{}", figures::table(&report.rows));
+        print!("{}", table(report));
     }
     Ok(())
+}
+
+async fn here(what: Here, transports: &[Transport], progress: Progress) -> Result<Report> {
+    let bed = Bed::new("measure")?;
+    // A viewer costs what he is sent: there the picture has to fill the bit rate.
+    let picture = match what {
+        Here::Viewers => Some(picture::busy(&bed, 1280, 720)?),
+        Here::Latency | Here::FirstFrame => None,
+    };
+    let stage = Stage::set(&bed, picture).await?;
+    let (receiver, rows) = match what {
+        Here::Latency => latency::measure(&stage, transports, progress).await,
+        Here::FirstFrame => first_frame::measure(&stage, transports, progress).await,
+        Here::Viewers => viewers::measure(&stage, transports, progress).await,
+    }
+    .with_context(|| format!("the agent's last lines:\n{}", stage.camera.last_lines()))?;
+    let camera = format!("peercam-agent on this machine, {}", stage.describe());
+    Ok(Report { measure: what, receiver, camera, rows })
 }
 
 /// The camera that is measured, in its room.

@@ -128,8 +128,8 @@ impl Line {
 impl Report {
     /// For people, and for Markdown.
     pub fn table(&self) -> String {
-        let mut text =
-            String::from("| row | transport | path | figures (budget) |\n|---|---|---|---|\n");
+        let mut text = format!("receiver: {}, seed: {}\n\n", self.receiver, self.seed);
+        text += "| row | transport | path | figures (budget) |\n|---|---|---|---|\n";
         for line in &self.rows {
             let figures: Vec<_> = line.figures.iter().map(Figure::show).collect();
             let asked = line.transport.as_str();
