@@ -18,6 +18,7 @@
 //! | [`status`] | [`Status`]: how the camera is doing |
 //! | `supervisor` | the camera's own thread: runs the pipeline, tells how it is doing |
 //! | `lifecycle` | when to start, stop and try again: decisions only |
+//! | `sound` | when the picture goes on without its microphone: decisions only |
 //! | `key_frame` | requests for key frames, merged |
 //! | `pipeline` | one run of the GStreamer pipeline: sources, encoders, sinks |
 //! | `signal` | telling a thread something without a queue |
@@ -33,6 +34,7 @@ mod key_frame;
 mod lifecycle;
 mod pipeline;
 mod signal;
+mod sound;
 pub mod status;
 pub mod stream;
 mod supervisor;

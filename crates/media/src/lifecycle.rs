@@ -9,7 +9,7 @@ const STALL: Duration = Duration::from_millis(2500);
 /// loads its plugins).
 const FIRST: Duration = Duration::from_secs(10);
 /// After this long without a failure, the next one is the first again.
-const HEALTHY: Duration = Duration::from_secs(10);
+pub(crate) const HEALTHY: Duration = Duration::from_secs(10);
 const MAX_BACK_OFF: Duration = Duration::from_secs(30);
 
 /// What the supervisor sees when it asks what to do.
@@ -115,25 +115,37 @@ impl Lifecycle {
         }
     }
 
+    /// The pipeline was rebuilt, for no fault of its own.
+    pub(crate) fn restarted(&mut self, now: Instant) {
+        if let Phase::Running { since, live } = &mut self.phase {
+            (*since, *live) = (now, false);
+        }
+    }
+
     fn start(&mut self, now: Instant) -> Option<Action> {
         self.phase = Phase::Running { since: now, live: false };
         Some(Action::Start)
     }
 
     fn fail(&mut self, now: Instant, message: String) {
-        let back_off = Duration::from_secs(1 << self.failures.min(5)).min(MAX_BACK_OFF);
+        let until = now + back_off(self.failures);
         self.failures = self.failures.saturating_add(1);
-        self.phase = Phase::Failed { until: now + back_off, message };
+        self.phase = Phase::Failed { until, message };
     }
 }
 
+/// How long to wait after so many failures in a row.
+pub(crate) fn back_off(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.min(5)).min(MAX_BACK_OFF)
+}
+
 /// Until when the next unit of an output must have come.
-fn patience(since: Instant, last: Option<Instant>) -> Instant {
+pub(crate) fn patience(since: Instant, last: Option<Instant>) -> Instant {
     last.map_or(since + FIRST, |last| last + STALL)
 }
 
 /// Says which output has been missing for too long, the longest missing one first.
-fn stalled(
+pub(crate) fn stalled(
     now: Instant,
     since: Instant,
     outputs: &[(&'static str, Option<Instant>)],

@@ -54,6 +54,9 @@ pub struct Status {
     pub encoder: Option<String>,
     /// What is being sent; known from the first picture on, and kept while idle.
     pub stream: Option<StreamInfo>,
+    /// Why there is no sound though there should be, and what to do, in a sentence: the microphone
+    /// has failed, and is tried again while somebody watches.
+    pub no_sound: Option<String>,
     /// The second, smaller encode.
     pub sub: SubStatus,
     /// Access units of the main encode, encoded since [`Camera::start`](crate::Camera::start), over all subscribers

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,15 +14,17 @@ use tokio::sync::watch;
 
 use crate::{
     camera::Hubs,
-    config::Settings,
+    config::{AudioInput, Settings},
     key_frame::Requests,
-    lifecycle::{Action, Lifecycle, Observation, Phase},
+    lifecycle::{Action, Lifecycle, Observation, Phase, patience},
     pipeline::{
-        Run, encoder,
+        Part, Run, encoder,
         sink::{Outlet, Pulse},
+        source,
         time::MediaClock,
     },
     signal::Signal,
+    sound::{self, Sound},
     status::{State, Status, StreamInfo, SubStatus},
     stream::{Each, Stream},
 };
@@ -40,6 +43,10 @@ pub(crate) struct News {
     pub bitrate: Each<Option<u32>>,
     /// A run, by its number, or the second encode in it has failed.
     pub fault: Each<Option<(u64, String)>>,
+    /// The microphone of a run has failed.
+    pub sound_fault: Option<(u64, String)>,
+    /// What came of listening to the microphone.
+    pub heard: Option<Result<(), String>>,
 }
 
 /// Owns the run of the pipeline; lives in a thread of its own.
@@ -50,6 +57,7 @@ pub(crate) struct Supervisor {
     kbps: Each<u32>,
     /// Of the pipeline with the main encode, and of the second encode within it.
     lifecycle: Each<Lifecycle>,
+    sound: Sound,
     hubs: Each<Hubs>,
     key_frames: Each<Requests>,
     clock: MediaClock,
@@ -77,6 +85,7 @@ impl Supervisor {
         Self {
             encoder: Each { main: encoder.clone(), sub: encoder },
             kbps: Each { main: highest(&video.main), sub: video.sub.as_ref().map_or(0, highest) },
+            sound: Sound::default(),
             lifecycle: Each { main: Lifecycle::new(linger), sub: Lifecycle::new(linger) },
             settings: Arc::new(settings),
             hubs,
@@ -93,8 +102,10 @@ impl Supervisor {
 
     pub(crate) fn run(mut self) {
         let mut faults = Each::default();
+        let mut sound = sound::Observation::default();
         loop {
-            faults.main = self.step(&mut faults);
+            faults.main = self.step_sound(std::mem::take(&mut sound)).or(faults.main);
+            faults.main = self.step(faults.main);
             self.step_sub(faults.sub.take());
             self.publish_status();
             if faults.main.is_some() {
@@ -111,6 +122,7 @@ impl Supervisor {
                 fault.filter(|(run, _)| *run == self.runs).map(|(_, message)| message)
             };
             faults = Each { main: of_this_run(news.fault.main), sub: of_this_run(news.fault.sub) };
+            (sound.fault, sound.heard) = (of_this_run(news.sound_fault), news.heard);
         }
         self.stop_run();
         self.status.send_modify(|status| {
@@ -120,8 +132,8 @@ impl Supervisor {
     }
 
     /// Does what is due to the pipeline; says what went wrong with that.
-    fn step(&mut self, faults: &mut Each<Option<String>>) -> Option<String> {
-        let seen = self.observe(Stream::Main, faults.main.take());
+    fn step(&mut self, fault: Option<String>) -> Option<String> {
+        let seen = self.observe(Stream::Main, fault);
         let action = self.lifecycle.main.step(Instant::now(), seen);
         if matches!(self.lifecycle.main.phase(), Phase::Failed { .. }) {
             // Before the device is closed: one that hangs takes its time.
@@ -129,10 +141,65 @@ impl Supervisor {
         }
         match action {
             Some(Action::Start) => return self.start(),
-            Some(Action::Stop) => self.stop_run(),
+            Some(Action::Stop) => {
+                self.stop_run();
+                self.sound = Sound::default();
+            }
             None => {}
         }
         None
+    }
+
+    /// Does what is due to the microphone; says what went wrong with that.
+    fn step_sound(&mut self, mut seen: sound::Observation) -> Option<String> {
+        let now = Instant::now();
+        self.run.as_ref()?;
+        seen.fault = seen.fault.or_else(|| self.silence(now));
+        match self.sound.step(now, seen)? {
+            sound::Action::Rebuild => {
+                match self.sound.message() {
+                    Some(message) => tracing::warn!("the picture goes on without sound: {message}"),
+                    None => tracing::info!("the microphone is back"),
+                }
+                self.stop_run();
+                self.lifecycle.main.restarted(now);
+                self.start()
+            }
+            sound::Action::Listen => {
+                let (settings, news) = (self.settings.clone(), self.news.clone());
+                // Not waited for: its driver may hang.
+                let listen = move || {
+                    let heard = source::listen(&settings);
+                    news.tell(|news| news.heard = Some(heard));
+                };
+                let thread = thread::Builder::new().name("peercam-listen".to_owned());
+                if let Err(error) = thread.spawn(listen) {
+                    self.news.tell(|news| news.heard = Some(Err(error.to_string())));
+                }
+                None
+            }
+        }
+    }
+
+    /// Until when the microphone must have given something; none without a microphone.
+    fn sound_deadline(&self) -> Option<Instant> {
+        let Phase::Running { since, .. } = self.lifecycle.main.phase() else { return None };
+        let (_, pulses) = self.run.as_ref().filter(|_| self.has_microphone())?;
+        self.sound.is_on().then(|| patience(*since, pulses.main.sound.last()))
+    }
+
+    /// Says so if the microphone alone has stalled.
+    fn silence(&self, now: Instant) -> Option<String> {
+        let late = self.sound_deadline().is_some_and(|deadline| now >= deadline);
+        let (_, pulses) = self.run.as_ref().filter(|_| late)?;
+        let Phase::Running { since, .. } = self.lifecycle.main.phase() else { return None };
+        let picture_is_late = now >= patience(*since, pulses.main.picture.last());
+        let message = "the microphone gives no sound (audio.source = \"none\" does without)";
+        (!picture_is_late).then(|| message.to_owned())
+    }
+
+    fn has_microphone(&self) -> bool {
+        self.settings.audio.as_ref().is_some_and(|a| matches!(a.input, AudioInput::Alsa(_)))
     }
 
     /// Does what is due to the second encode. It can only run in a pipeline that is live.
@@ -180,7 +247,9 @@ impl Supervisor {
         };
         let outputs = self.run.iter().flat_map(|(_, pulses)| {
             let pulse = &pulses[stream];
-            let sound = self.settings.audio.as_ref().filter(|_| stream == Stream::Main);
+            // Without its microphone the picture goes on; a file without its sound is broken.
+            let sound = self.settings.audio.as_ref();
+            let sound = sound.filter(|_| stream == Stream::Main && !self.has_microphone());
             let sound = sound.map(|_| ("sound", pulse.sound.last()));
             names.into_iter().zip([pulse.picture.last(), pulse.chunk.last()]).chain(sound)
         });
@@ -194,7 +263,7 @@ impl Supervisor {
             let lifecycle = self.lifecycle[stream].deadline(&self.observe(stream, None));
             [lifecycle, self.key_frames[stream].deadline()]
         });
-        deadlines.chain([tick]).flatten().min()
+        deadlines.chain([tick, self.sound.deadline(), self.sound_deadline()]).flatten().min()
     }
 
     fn is_running(&self, stream: Stream) -> bool {
@@ -236,8 +305,15 @@ impl Supervisor {
         }
         self.runs += 1;
         let (news, number) = (self.news.clone(), self.runs);
-        let failed = move |stream, message| {
-            news.tell(|news| news.fault[stream] = Some((number, message)));
+        let failed = move |part, message| {
+            news.tell(|news| {
+                let fault = match part {
+                    Part::Main => &mut news.fault.main,
+                    Part::Sub => &mut news.fault.sub,
+                    Part::Sound => &mut news.sound_fault,
+                };
+                *fault = Some((number, message));
+            });
         };
         let outlet = |stream: Stream, encoded: Arc<AtomicU64>| {
             let news = self.news.clone();
@@ -255,7 +331,11 @@ impl Supervisor {
         };
         let pulses = Each { main: outlets.main.pulse.clone(), sub: outlets.sub.pulse.clone() };
         let encoder = self.encoder.main.clone();
-        match Run::start(self.settings.clone(), encoder, self.kbps, outlets, failed) {
+        let mut settings = self.settings.clone();
+        if !self.sound.is_on() {
+            Arc::make_mut(&mut settings).audio = None;
+        }
+        match Run::start(settings, encoder, self.kbps, outlets, failed) {
             Ok(run) => {
                 self.run = Some((run, pulses));
                 None
@@ -304,7 +384,7 @@ impl Supervisor {
             height: encode.height,
             video_codec: pulses[stream].codec()?,
             bitrate_kbps: self.kbps[stream],
-            audio: self.settings.audio.is_some(),
+            audio: self.settings.audio.is_some() && self.sound.is_on(),
         })
     }
 
@@ -323,6 +403,7 @@ impl Supervisor {
                     message: sub_message,
                     stream: self.stream(Stream::Sub).or_else(|| status.sub.stream.clone()),
                 },
+                no_sound: self.sound.message().map(str::to_owned),
                 frames_encoded: self.encoded.load(Ordering::Relaxed),
             };
             if new.state != status.state {

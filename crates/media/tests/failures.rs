@@ -44,14 +44,29 @@ async fn a_file_that_is_no_camera_is_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_microphone_that_is_not_there_is_named_with_the_way_out() {
+async fn a_microphone_that_is_not_there_is_named_and_the_picture_comes_without_it() {
     let mut config = small();
     config.audio.source = AudioSource::Alsa;
     config.audio.device = "hw:42,7".to_owned();
     let camera = Camera::start(config).unwrap();
-    let _frames = camera.subscribe_frames(Stream::Main);
-    let message = state(&camera, State::Failed).await.message.unwrap();
+    let mut frames = camera.subscribe_frames(Stream::Main);
+    assert!(video(&mut frames).await.key);
+    let live = status(&camera, |status| status.state == State::Live).await;
+    assert_eq!(live.message, None);
+    assert!(!live.stream.unwrap().audio);
+    let message = live.no_sound.unwrap();
     assert!(message.contains("hw:42,7") && message.contains("audio.source"), "{message}");
+    assert_eq!(chunk(&mut camera.subscribe_chunks(Stream::Main)).await.init.audio_codec, None);
+    // Still without it, it is tried again while the pictures go on.
+    let first = video(&mut frames).await.pts;
+    let mut last = first;
+    while last < first + Duration::from_secs(4) {
+        let unit = video(&mut frames).await;
+        assert!(unit.pts - last < Duration::from_millis(500));
+        last = unit.pts;
+    }
+    drop(frames);
+    status(&camera, |status| status.state == State::Idle && status.no_sound.is_none()).await;
     camera.stop();
 }
 

@@ -66,6 +66,37 @@ struct Orders {
     /// A file has come to its end.
     rewind: bool,
     fault: Each<Option<String>>,
+    sound_fault: Option<String>,
+}
+
+/// What of a run has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The run as a whole.
+    Main,
+    /// Only the second encode: it was taken out, and the run goes on.
+    Sub,
+    /// The microphone, and the run with it.
+    Sound,
+}
+
+/// Why a run has ended.
+struct Fault {
+    part: Part,
+    message: String,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self { part: Part::Main, message }
+    }
+}
+
+impl Orders {
+    /// An error if the microphone has failed.
+    fn sound_fault(&self) -> Result<(), Fault> {
+        self.sound_fault.clone().map_or(Ok(()), |message| Err(Fault { part: Part::Sound, message }))
+    }
 }
 
 /// What is to happen to the second encode.
@@ -86,7 +117,7 @@ pub(crate) struct Run {
 }
 
 /// What the parts of a pipeline are, to GStreamer.
-pub(crate) const PART: &str = "bin";
+pub(crate) const BIN: &str = "bin";
 /// Their names.
 const MAIN: &str = "main";
 const SUB: &str = "sub";
@@ -96,14 +127,13 @@ const TEAR_DOWN: Duration = Duration::from_secs(3);
 
 impl Run {
     /// Builds the pipeline, with the main encode, and runs it, at bit rates in kbit/s. `failed` is
-    /// called, in the run's thread, with a sentence that says what and why: when the run fails as
-    /// a whole ([`Stream::Main`]), or only the second encode, which is taken out then.
+    /// called, in the run's thread, with what has failed and a sentence that says why.
     pub(crate) fn start(
         settings: Arc<Settings>,
         encoder: String,
         kbps: Each<u32>,
         outlets: Each<Outlet>,
-        failed: impl Fn(Stream, String) + Send + 'static,
+        failed: impl Fn(Part, String) + Send + 'static,
     ) -> std::io::Result<Self> {
         let orders = Arc::new(Signal::default());
         let (alive, end) = mpsc::channel();
@@ -117,10 +147,10 @@ impl Run {
                 }));
                 match result {
                     Ok(Ok(())) => {}
-                    Ok(Err(message)) => failed(Stream::Main, message),
+                    Ok(Err(Fault { part, message })) => failed(part, message),
                     Err(_) => {
                         let message = "the pipeline can't be built with this GStreamer";
-                        failed(Stream::Main, message.to_owned());
+                        failed(Part::Main, message.to_owned());
                     }
                 }
             })?;
@@ -239,8 +269,8 @@ fn run(
     mut kbps: Each<u32>,
     outlets: Each<Outlet>,
     orders: &Arc<Signal<Orders>>,
-    failed: &dyn Fn(Stream, String),
-) -> Result<(), String> {
+    failed: &dyn Fn(Part, String),
+) -> Result<(), Fault> {
     let mut pipeline = build(settings, encoder, kbps.main, &outlets, orders)?;
     outlets.main.clock.drive(&pipeline.pipeline);
     watch_bus(&pipeline.pipeline, settings, encoder, orders);
@@ -248,15 +278,18 @@ fn run(
     // What went wrong stands on the bus, in more words than the state change has.
     if started.is_err() {
         let told = orders.wait(Some(Instant::now() + Duration::from_millis(200)));
-        return Err(told.fault.main.unwrap_or_else(|| "the pipeline can't be started".to_owned()));
+        told.sound_fault()?;
+        let message = told.fault.main;
+        return Err(message.unwrap_or_else(|| "the pipeline can't be started".to_owned()).into());
     }
     loop {
         let told = orders.wait(None);
         if told.stop {
             return Ok(());
         }
+        told.sound_fault()?;
         if let Some(fault) = told.fault.main {
-            return Err(fault);
+            return Err(fault.into());
         }
         if told.rewind {
             pipeline.files.iter().try_for_each(FilePlayer::rewind)?;
@@ -271,7 +304,7 @@ fn run(
         }
         if let Some(fault) = told.fault.sub {
             pipeline.stop_sub(&outlets.sub);
-            failed(Stream::Sub, fault);
+            failed(Part::Sub, fault);
         }
         match told.sub {
             Some(SubOrder::Start(encoder)) if pipeline.sub.is_none() => {
@@ -358,7 +391,13 @@ fn watch_bus(
                     (false, ..) => source::explain(&settings, &factory, error.error().message()),
                 };
                 // The first error is the cause; those after it are what follows from it.
-                orders.tell(|orders| _ = orders.fault[stream].get_or_insert(fault));
+                orders.tell(|orders| {
+                    let faults = match factory.as_str() {
+                        source::MICROPHONE => &mut orders.sound_fault,
+                        _ => &mut orders.fault[stream],
+                    };
+                    _ = faults.get_or_insert(fault);
+                });
             }
             gst::MessageView::Warning(warning) => {
                 tracing::debug!(details = ?warning.debug(), "pipeline warning: {}", warning.error());
@@ -379,7 +418,7 @@ fn refusal(factory: &str, encoder: &str, table: &str, encode: &EncodeSettings) -
     let EncodeSettings { width, height, framerate, .. } = encode;
     // What an encode refuses, the part of the pipeline that holds it reports.
     let who = match factory {
-        PART | "" => encoder.to_owned(),
+        BIN | "" => encoder.to_owned(),
         _ => format!("{factory} and {encoder}"),
     };
     format!(

@@ -8,13 +8,14 @@ use std::{
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
 use gstreamer_video::prelude::*;
 
 use crate::{
     clock,
     config::{AudioInput, EncodeSettings, Settings, VideoInput, VideoSettings},
     pipeline::{
-        Orders, PART, add_probe,
+        BIN, Orders, add_probe,
         elements::{add_chain, filter, make, queue},
         file::FilePlayer,
         time::MediaClock,
@@ -92,10 +93,7 @@ impl<'a> Heads<'a> {
                 Ok(raw)
             }
             AudioInput::Alsa(device) => {
-                let source = make("alsasrc")?;
-                source.set_property("device", device);
-                source.set_property("provide-clock", false);
-                source.set_property("latency-time", 10_000i64);
+                let source = microphone(device)?;
                 add_chain(self.pipeline, &[&source, &convert, &resample, &raw])?;
                 Ok(raw)
             }
@@ -217,7 +215,7 @@ pub(super) fn explain(settings: &Settings, factory: &str, message: &str) -> Stri
         ("v4l2src", VideoInput::V4l2(device), _) => {
             return format!("the camera {}: {message} ({})", device.display(), v4l2::found());
         }
-        ("alsasrc", _, Some(audio)) => match &audio.input {
+        (MICROPHONE, _, Some(audio)) => match &audio.input {
             AudioInput::Alsa(device) => {
                 return format!(
                     "the sound device {device:?}: {message} ({}; audio.device names one, \
@@ -234,10 +232,45 @@ pub(super) fn explain(settings: &Settings, factory: &str, message: &str) -> Stri
             AudioInput::File(file) => format!("the file {}", file.display()),
             _ => factory.to_owned(),
         },
-        ("" | PART, ..) => "the pipeline".to_owned(),
+        ("" | BIN, ..) => "the pipeline".to_owned(),
         _ => factory.to_owned(),
     };
     format!("{subject}: {message}")
+}
+
+/// The element that listens to a microphone.
+pub(super) const MICROPHONE: &str = "alsasrc";
+
+fn microphone(device: &str) -> Result<gst::Element, String> {
+    let source = make(MICROPHONE)?;
+    source.set_property("device", device);
+    source.set_property("provide-clock", false);
+    source.set_property("latency-time", 10_000i64);
+    Ok(source)
+}
+
+/// Whether the microphone gives sound. Opens its device, which nobody else may hold, and takes up
+/// to a few seconds; longer if its driver hangs.
+pub(crate) fn listen(settings: &Settings) -> Result<(), String> {
+    const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(3);
+    let Some(AudioInput::Alsa(device)) = settings.audio.as_ref().map(|audio| &audio.input) else {
+        return Ok(());
+    };
+    let pipeline = gst::Pipeline::new();
+    let sink = gst_app::AppSink::builder().sync(false).drop(true).max_buffers(1).build();
+    add_chain(&pipeline, &[&microphone(device)?, sink.upcast_ref()])?;
+    let played = pipeline.set_state(gst::State::Playing);
+    let heard = played.is_ok() && sink.try_pull_sample(PATIENCE).is_some();
+    let error = pipeline.bus().and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
+    _ = pipeline.set_state(gst::State::Null);
+    if heard {
+        return Ok(());
+    }
+    let message = match error.as_ref().map(|message| message.view()) {
+        Some(gst::MessageView::Error(error)) => error.error().message().to_owned(),
+        _ => "it gives no sound".to_owned(),
+    };
+    Err(explain(settings, MICROPHONE, &message))
 }
 
 /// The sound cards the kernel knows, for a hint.

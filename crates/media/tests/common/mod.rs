@@ -3,6 +3,7 @@
 
 pub mod decode;
 pub mod hardware;
+pub mod microphone;
 
 use std::{
     future::Future,
