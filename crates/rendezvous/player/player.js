@@ -90,7 +90,7 @@ const PATIENCE = {
   /** A lost way to the camera is searched for in a hurry: afterwards the camera has given it up too. */
   hurry: 30000,
   /** No new frame although the way to the camera was found again. */
-  restored: 1500,
+  restored: 2000,
   /** No new frame although the camera answers and says that its source is live. */
   hopeless: 10000,
   /** Between two looks at the clock, also in a hidden tab: more, and the machine slept. */
@@ -381,13 +381,17 @@ export function rtpElapsed(from, to) {
  */
 export class Lifeline {
   /** Silence that means that the way is lost, in ms. Sound, reports and our own questions are never so far apart. */
-  static #SILENCE = 1000;
+  static #SILENCE = 800;
   /** How long an offer may go without an answer, one after the other, in ms. */
   static #ANSWER = [600, 2000, 5000];
+  /** So long the camera keeps a session for us: then it is of no use to ask for it. */
+  static #KEPT = 30000;
   /** From the answer until something arrives. */
   static #CHECKS = 3000;
   /** Without trouble for so long it counts as a good way again. */
   static #STABLE = 10000;
+
+  static #BEGIN = { offered: null, answered: null, unheard: 0, failed: 0 };
 
   #received = 0;
   /** @type {number|null} */
@@ -395,7 +399,7 @@ export class Lifeline {
   /** Time without a sign, of which only what we were awake in counts. */
   #silence = 0;
   #asked = false;
-  /** The restart under way; `failed`: how much has gone wrong with it, of 3. @type {{offered: number|null, answered: number|null, failed: number}|null} */
+  /** The restart under way: when it was offered and answered, offers without an answer, and answers that didn't help. @type {{offered: number|null, answered: number|null, unheard: number, failed: number}|null} */
   #restart = null;
   #backoff = new Backoff(1000, 8000);
   #notBefore = -Infinity;
@@ -443,6 +447,11 @@ export class Lifeline {
     if (this.#restart) this.#restart.offered = this.#restart.answered = null;
   }
 
+  /** The camera doesn't answer. */
+  get unheard() {
+    return (this.#restart?.unheard ?? 0) > 1;
+  }
+
   /** @param {number} now */
   answered(now) {
     if (this.#restart) this.#restart.answered = now;
@@ -456,7 +465,8 @@ export class Lifeline {
    * @returns {'offer'|'renew'|'give-up'|null}
    */
   decide(now, lost, online) {
-    const needed = this.#asked || lost || this.#silence >= Lifeline.#SILENCE;
+    const works = !lost && this.#silence < Lifeline.#SILENCE;
+    const needed = this.#asked || !works;
     if (!needed && this.#restart?.offered == null) {
       this.#restart = this.downSince = null;
       if (now - this.restoredAt > Lifeline.#STABLE) this.#backoff.reset();
@@ -465,15 +475,16 @@ export class Lifeline {
     this.downSince ??= now;
     if (this.#restart === null) {
       if (now < this.#notBefore) return null;
-      this.#restart = { offered: null, answered: null, failed: 0 };
+      this.#restart = { ...Lifeline.#BEGIN };
     }
     const restart = this.#restart;
     // Nobody there to be asked: that is not the way's fault.
-    if (online === false) this.#restart = { offered: null, answered: null, failed: 0 };
+    if (online === false) this.#restart = { ...Lifeline.#BEGIN };
     if (!online) return null;
     if (restart.offered === null) {
-      if (restart.failed >= 3) {
-        if (lost || this.#silence >= Lifeline.#SILENCE) return 'give-up';
+      // Who doesn't answer wouldn't answer a new session's offer either.
+      if (restart.failed >= 2 || (restart.unheard >= 3 && (works || now - this.downSince > Lifeline.#KEPT))) {
+        if (!works) return 'give-up';
         // Nobody answers, but what there is carries.
         this.#restart = null;
         this.#asked = false;
@@ -487,12 +498,12 @@ export class Lifeline {
     if (restart.answered !== null) {
       if (now - restart.answered > Lifeline.#CHECKS) {
         restart.offered = null;
-        restart.failed += 1.5;
+        restart.failed += 1;
       }
-    } else if (now - restart.offered > Lifeline.#ANSWER[Math.floor(restart.failed)]) {
+    } else if (now - restart.offered > Lifeline.#ANSWER[Math.min(2, restart.unheard)]) {
       // A socket has one offer that waits for its answer: then the answer can't be another's.
       restart.offered = null;
-      restart.failed += 1;
+      restart.unheard += 1;
       return 'renew';
     }
     return null;
@@ -950,6 +961,8 @@ class Fmp4Playback {
 
   /** @param {StreamInfo} info */
   stream({ video_codec, audio_codec }) {
+    // Another set of tracks needs another source: begin anew.
+    if (this.#buffer && this.#mime.includes(',') !== Boolean(audio_codec)) this.events.failed('reconnecting');
     this.#mime = `video/mp4; codecs="${[video_codec, audio_codec].filter(Boolean).join(', ')}"`;
     if (!this.Source?.isTypeSupported(this.#mime)) {
       this.events.failed('noMse', { mime: this.#mime });
@@ -1627,6 +1640,8 @@ class Watch {
     this.#online = online;
     // Without its camera the server has forgotten a session that is not up yet.
     if (!online && this.#session?.joinedAt != null && this.#session.connectedAt === null) this.#dropSession();
+    // It may be there anew, on another line: what it was asked on the old one it never answers.
+    if (online) this.#session?.lifeline.unsent();
     // The server knows: whatever was waited for is settled.
     if (!online || before === false) this.#wait(0);
     this.#reconcile();
@@ -1905,7 +1920,8 @@ class Watch {
       if (this.#online === false) this.#situation({ state: 'offline', title: 'offline', detail: 'offlineDetail' });
       else if (lifeline.downSince === null) this.#situation(this.#stalled(session));
       else {
-        const detail = this.#online === null && now - this.#serverLostAt > 2000 ? 'serverDetail' : 'pathDetail';
+        const away = this.#online === null && now - this.#serverLostAt > 2000;
+        const detail = away ? 'serverDetail' : lifeline.unheard ? 'answerDetail' : 'pathDetail';
         this.#situation({ state: 'reconnecting', title: 'reconnecting', detail });
       }
     } else {

@@ -168,15 +168,15 @@ function watch(line, from, until, { came = () => false, lost = false, online = t
 
 test('a way that carries anything is left alone', () => {
   const line = new Lifeline();
-  assert.deepEqual(watch(line, 0, 60000, { came: (now) => now % 900 === 0 }), []);
+  assert.deepEqual(watch(line, 0, 60000, { came: (now) => now % 700 === 0 }), []);
   assert.equal(line.downSince, null);
 });
 
-test('silence for a second asks for a restart, and what comes after the answer ends it', () => {
+test('silence asks for a restart, and what comes after the answer ends it', () => {
   const line = new Lifeline();
   watch(line, 0, 1000, { came: () => true });
   const steps = watch(line, 1000, 3000, { answers: 0, came: (now) => now >= 2300 });
-  assert.deepEqual(steps, [[1900, 'offer']]);
+  assert.deepEqual(steps, [[1700, 'offer']]);
   assert.equal(line.restarts, 1);
   assert.equal(line.downSince, null);
 });
@@ -198,12 +198,12 @@ test('what ICE has lost is searched for at once', () => {
   assert.equal(line.decide(200, true, true), null, 'one offer at a time');
 });
 
-test('an offer without an answer is sent again on another socket, and at last the session is given up', () => {
-  const line = new Lifeline();
-  const steps = watch(line, 0, 20000, { lost: true }).map(([, step]) => step);
-  assert.deepEqual(steps.slice(0, 7), ['offer', 'renew', 'offer', 'renew', 'offer', 'renew', 'give-up']);
-  const [at] = watch(new Lifeline(), 0, 20000, { lost: true }).find(([, step]) => step === 'give-up');
-  assert.ok(at > 7000 && at < 9000, `${at}`);
+test('an offer without an answer is sent again on another socket, for as long as the camera waits', () => {
+  const all = watch(new Lifeline(), 0, 60000, { lost: true });
+  const steps = all.map(([, step]) => step);
+  assert.deepEqual(steps.slice(0, 6), ['offer', 'renew', 'offer', 'renew', 'offer', 'renew']);
+  const [at] = all.find(([, step]) => step === 'give-up');
+  assert.ok(at > 30000 && at < 40000, `${at}`);
 });
 
 test('a restart that is answered and does not help is tried once more', () => {

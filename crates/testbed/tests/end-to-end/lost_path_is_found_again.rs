@@ -1,5 +1,5 @@
 //! The way to the camera is lost, or the viewer's network changes: the same session goes on by an
-//! ICE restart, without a reload; only a camera that stays away for long needs a new one.
+//! ICE restart, without a reload.
 
 use std::time::Duration;
 
@@ -42,31 +42,18 @@ async fn a_viewer_over_fmp4_changes_network() {
     viewer_changes_network(Transport::Fmp4).await;
 }
 
-/// The camera neither sends nor hears anything for `silence`.
-async fn camera_is_silent(transport: Transport, silence: Duration) -> (Stats, Stats) {
-    let (scene, before) = playing("silent", transport).await;
+#[tokio::test]
+async fn a_camera_that_was_silent_for_a_while_keeps_its_session() {
+    let (scene, before) = playing("silent", Transport::Rtp).await;
     scene.camera.signal(Signal::SIGSTOP).unwrap();
     let stopped = |stats: &Stats| stats.state == State::Reconnecting;
-    let (waited, ()) = tokio::join!(
-        scene.browser.wait_stats("the page to say that it reconnects", SOON, stopped),
-        async {
-            tokio::time::sleep(silence).await;
-            scene.camera.signal(Signal::SIGCONT).unwrap();
-        }
-    );
-    assert!(waited.unwrap().freeze_longest_ms > 1000.0);
-    (before, scene.browser.wait_playing(SOON).await.unwrap())
-}
+    scene.browser.wait_stats("the page to say that it reconnects", SOON, stopped).await.unwrap();
+    // More than one offer stays without an answer, and more than one socket.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    scene.camera.signal(Signal::SIGCONT).unwrap();
 
-#[tokio::test]
-async fn a_camera_that_was_silent_for_a_moment_keeps_its_session() {
-    let (before, after) = camera_is_silent(Transport::Rtp, Duration::from_secs(4)).await;
+    let after = scene.browser.wait_playing(SOON).await.unwrap();
     assert_eq!(after.reconnects, before.reconnects, "{after:?}");
     assert!(after.restarts > before.restarts, "{after:?}");
-}
-
-#[tokio::test]
-async fn a_camera_that_was_silent_for_long_is_joined_anew() {
-    let (before, after) = camera_is_silent(Transport::Fmp4, Duration::from_secs(12)).await;
-    assert!(after.reconnects > before.reconnects, "{after:?}");
+    assert!(after.freeze_longest_ms > 1000.0, "{after:?}");
 }
