@@ -51,15 +51,17 @@ pub struct Config {
 }
 
 /// How viewers reach this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// UDP ports that sessions may use, one each; none: any port that is free.
+    /// Ports that sessions may use, one each, on UDP and TCP; none: any port that is free.
     pub udp_ports: Option<RangeInclusive<u16>>,
     /// Addresses under which this machine can be reached besides its own: the outside of a static
     /// NAT or of a port forwarding, with the same port numbers.
     pub advertise: Vec<IpAddr>,
     /// Whether to offer loopback addresses too, for viewers on this machine.
     pub loopback: bool,
+    /// Whether viewers may connect on TCP too, where their network lets no UDP through.
+    pub tcp: bool,
     /// Whether viewers reach this machine over TURN servers only, and never learn its addresses.
     pub relay_only: bool,
     /// PEM file with certificate authorities that may vouch for TURN servers on TLS, besides those
@@ -177,7 +179,7 @@ impl Config {
 
 impl Network {
     fn validate(layers: &Layers, raw: raw::Network) -> Result<Self, Error> {
-        let raw::Network { udp_ports, advertise, loopback, relay_only, turn_ca } = raw;
+        let raw::Network { udp_ports, advertise, loopback, tcp, relay_only, turn_ca } = raw;
         let refuse = || {
             layers.refuse(
                 "network.udp-ports",
@@ -201,7 +203,7 @@ impl Network {
         if turn_ca.as_ref().is_some_and(|file| !file.is_absolute()) {
             return Err(layers.refuse("network.turn-ca", "use an absolute path"));
         }
-        Ok(Self { udp_ports, advertise, loopback, relay_only, turn_ca })
+        Ok(Self { udp_ports, advertise, loopback, tcp, relay_only, turn_ca })
     }
 }
 
@@ -227,6 +229,19 @@ impl Default for Config {
             network: Network::default(),
             media: peercam_media::Config { video: raw.video, audio: raw.audio },
             patience: Patience::default(),
+        }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            udp_ports: None,
+            advertise: Vec::new(),
+            loopback: false,
+            tcp: true,
+            relay_only: false,
+            turn_ca: None,
         }
     }
 }

@@ -34,12 +34,13 @@ pub(super) struct Viewers {
 }
 
 /// `[network]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Network {
     pub udp_ports: Option<String>,
     pub advertise: Vec<String>,
     pub loopback: bool,
+    pub tcp: bool,
     pub relay_only: bool,
     pub turn_ca: Option<PathBuf>,
 }
@@ -60,5 +61,18 @@ impl Default for Config {
 impl Default for Viewers {
     fn default() -> Self {
         Self { max: 20 }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            udp_ports: None,
+            advertise: Vec::new(),
+            loopback: false,
+            tcp: true,
+            relay_only: false,
+            turn_ca: None,
+        }
     }
 }

@@ -104,6 +104,7 @@ impl<'a> Session<'a> {
         let setup = Setup {
             certificate: host.certificate.clone(),
             sockets: lease.sockets(),
+            tcp: host.network.has_tcp(),
             ice_servers,
             turn: host.turn.clone(),
             relay_only: host.network.is_relay_only(),

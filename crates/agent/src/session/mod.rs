@@ -12,6 +12,8 @@
 //! | [`network`] | where a session listens, and under which addresses it says so |
 //! | [`servers`] | STUN and TURN servers, ready for the library |
 //! | [`turn`] | TURN over TCP and TLS |
+//! | `tcp` | ICE over TCP: streams that hold up nobody |
+//! | `queue` | messages that wait for a stream |
 //! | `peer` | the library's peer connection, set up |
 //! | `runtime` | the library's runtime with sockets that cost little |
 //! | `interceptors` | what stands between RTP and the wire |
@@ -54,12 +56,14 @@ pub mod network;
 mod offer;
 mod parts;
 mod peer;
+mod queue;
 mod restart;
 mod rtp;
 mod runtime;
 pub mod servers;
 mod signalling;
 mod source;
+mod tcp;
 pub mod turn;
 
 use crate::{network_watch::Change, packetizer::Packetizer, rendezvous::Outbox, streams::Streams};

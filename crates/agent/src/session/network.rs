@@ -10,13 +10,16 @@
 use std::{
     collections::HashSet,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     vec,
 };
 
 use rtc::{
-    ice::candidate::{Candidate, CandidateType, unmarshal_candidate},
+    ice::{
+        candidate::{Candidate, CandidateType, unmarshal_candidate},
+        tcp_type::TcpType,
+    },
     shared::ifaces::ifaces,
 };
 
@@ -39,7 +42,7 @@ pub enum Error {
     #[error("the network interfaces can't be listed: {0}")]
     Interfaces(#[source] std::io::Error),
     /// Every port of the range is in use.
-    #[error("all UDP ports of network.udp-ports ({0}-{1}) are in use: give a wider range")]
+    #[error("all ports of network.udp-ports ({0}-{1}) are in use: give a wider range")]
     NoPort(u16, u16),
 }
 
@@ -68,6 +71,11 @@ impl Network {
         self.config.relay_only
     }
 
+    /// Whether viewers may connect on TCP too.
+    pub fn has_tcp(&self) -> bool {
+        self.config.tcp && !self.config.relay_only
+    }
+
     /// Addresses that viewers may reach, as they are now.
     ///
     /// # Errors
@@ -93,10 +101,16 @@ impl Network {
         let port = range
             .clone()
             .filter(|port| !taken.contains(port))
-            .find(|&port| local.iter().all(|&ip| UdpSocket::bind((ip, port)).is_ok()))
+            .find(|&port| local.iter().all(|&ip| self.is_free(ip, port)))
             .ok_or(Error::NoPort(*range.start(), *range.end()))?;
         taken.insert(port);
         Ok(Lease { network: self.clone(), port: Some(port) })
+    }
+
+    /// On UDP, and on TCP where that is used: both go by the same number.
+    fn is_free(&self, ip: IpAddr, port: u16) -> bool {
+        UdpSocket::bind((ip, port)).is_ok()
+            && (!self.has_tcp() || TcpListener::bind((ip, port)).is_ok())
     }
 }
 
@@ -106,12 +120,18 @@ impl Lease {
         Sockets { network: self.network.clone(), port: self.port.unwrap_or_default() }
     }
 
-    /// `candidate` as viewers may see it: where they reach us over relays only, a relayed candidate
-    /// does not tell from where we reach the relay (RFC 8839 §5.1 asks for an address there).
-    pub fn discreet(&self, candidate: &str) -> String {
-        if !self.network.is_relay_only() {
-            return candidate.to_owned();
+    /// `candidate` as viewers may see it; none: it is of no use to them.
+    pub fn discreet(&self, candidate: &str) -> Option<String> {
+        // The library says that it would connect on TCP too (port 9). It must not, and no browser
+        // listens.
+        if candidate.ends_with("tcptype active") {
+            return None;
         }
+        if !self.network.is_relay_only() {
+            return Some(candidate.to_owned());
+        }
+        // Where viewers reach us over relays only, a relayed candidate does not tell from where we
+        // reach the relay (RFC 8839 §5.1 asks for an address there).
         let mut fields: Vec<&str> = candidate.split(' ').collect();
         for nth in 1..fields.len() {
             match fields[nth - 1] {
@@ -120,14 +140,16 @@ impl Lease {
                 _ => {}
             }
         }
-        fields.join(" ")
+        Some(fields.join(" "))
     }
 
     /// The candidates to send besides `candidate`: for each advertised address of its family the
     /// same port there. Only host candidates have siblings.
     pub fn advertised(&self, candidate: &str) -> Vec<String> {
         let Ok(candidate) = unmarshal_candidate(strip(candidate)) else { return Vec::new() };
-        if candidate.candidate_type() != CandidateType::Host || candidate.addr().ip().is_loopback()
+        if candidate.candidate_type() != CandidateType::Host
+            || candidate.addr().ip().is_loopback()
+            || candidate.tcp_type() == TcpType::Active
         {
             return Vec::new();
         }
@@ -169,8 +191,12 @@ impl Drop for Lease {
 fn advertise(candidate: &Candidate, ip: IpAddr, nth: u32) -> String {
     let priority = candidate.priority().saturating_sub(nth << 8);
     let foundation = format!("{}{nth}", candidate.foundation());
-    let port = candidate.addr().port();
-    format!("candidate:{foundation} {} udp {priority} {ip} {port} typ host", candidate.component())
+    let (component, port) = (candidate.component(), candidate.addr().port());
+    let (transport, kind) = match candidate.tcp_type() {
+        TcpType::Unspecified => ("udp", ""),
+        _ => ("tcp", " tcptype passive"),
+    };
+    format!("candidate:{foundation} {component} {transport} {priority} {ip} {port} typ host{kind}")
 }
 
 fn strip(candidate: &str) -> &str {
@@ -275,11 +301,13 @@ mod tests {
         let lease = Arc::new(Network::new(config)).lease().unwrap();
         let relayed =
             "candidate:1 1 udp 16777215 198.51.100.9 49152 typ relay raddr 10.0.0.5 rport 40000";
-        let discreet = lease.discreet(relayed);
+        let discreet = lease.discreet(relayed).unwrap();
         assert!(discreet.ends_with("typ relay raddr 0.0.0.0 rport 0"), "{discreet}");
         unmarshal_candidate(strip(&discreet)).unwrap();
         let lease = network(None, &[]).lease().unwrap();
-        assert_eq!(lease.discreet(relayed), relayed);
+        assert_eq!(lease.discreet(relayed).unwrap(), relayed);
+        let active = "candidate:1 1 tcp 1671430143 10.0.0.5 9 typ host tcptype active";
+        assert_eq!(lease.discreet(active), None);
     }
 
     #[test]
@@ -296,6 +324,12 @@ mod tests {
         for line in lease.advertised(candidate) {
             unmarshal_candidate(strip(&line)).unwrap();
         }
+        let passive = "candidate:1 1 tcp 1671430143 10.0.2.15 50003 typ host tcptype passive";
+        assert_eq!(
+            lease.advertised(passive)[0],
+            "candidate:11 1 tcp 1671429887 203.0.113.7 50003 typ host tcptype passive"
+        );
+        assert!(lease.advertised(&passive.replace("passive", "active")).is_empty());
         let reflexive =
             "candidate:1 1 udp 1694498815 198.51.100.9 50003 typ srflx raddr 10.0.2.15 rport 50003";
         assert!(lease.advertised(reflexive).is_empty());

@@ -75,6 +75,8 @@ pub(super) struct Setup<'a> {
     pub certificate: RTCCertificate,
     /// Where to listen.
     pub sockets: Sockets,
+    /// Whether on TCP too.
+    pub tcp: bool,
     /// Whom to ask for reflexive and relayed candidates.
     pub ice_servers: IceServers,
     /// What all sessions share about TURN.
@@ -161,7 +163,7 @@ async fn close(connection: Arc<dyn PeerConnection>, relays: Arc<Relays>) {
 pub(super) async fn connect(
     setup: Setup<'_>,
 ) -> anyhow::Result<(Connection, mpsc::Receiver<PeerEvent>)> {
-    let Setup { certificate, sockets, ice_servers, turn, relay_only, rtp, wire } = setup;
+    let Setup { certificate, sockets, tcp, ice_servers, turn, relay_only, rtp, wire } = setup;
     let (events, receiver) = mpsc::channel(EVENTS);
     let multicast = has_multicast();
     let handler = Handler { events };
@@ -182,6 +184,7 @@ pub(super) async fn connect(
         .with_interceptor_registry(interceptors::registry(wire))
         .with_handler(Arc::new(handler))
         .with_runtime(Arc::new(LeanRuntime::new(relays.clone())))
+        .with_tcp_addrs(if tcp { vec![sockets.clone()] } else { Vec::new() })
         .with_udp_addrs(vec![sockets])
         .build()
         .await?;

@@ -30,7 +30,10 @@ use webrtc::runtime::{
     TokioRuntime, Transmit,
 };
 
-use super::turn::{self, Relays};
+use super::{
+    tcp,
+    turn::{self, Relays},
+};
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -64,14 +67,15 @@ impl Runtime for LeanRuntime {
     }
 
     fn wrap_tcp_listener(&self, listener: TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        self.tokio.wrap_tcp_listener(listener)
+        listener.set_nonblocking(true)?;
+        let listener = net::TcpListener::from_std(listener)?;
+        Ok(Arc::new(tcp::Listener::new(listener, self.rounds.received.clone())))
     }
 
-    fn connect_tcp<'a>(
-        &'a self,
-        address: SocketAddr,
-    ) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        self.tokio.connect_tcp(address)
+    fn connect_tcp<'a>(&'a self, _: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+        // A viewer could have us connect to whatever our network keeps to itself. Browsers
+        // connect; they never listen.
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
@@ -113,8 +117,8 @@ impl Runtime for LeanRuntime {
 /// How often the library's loop goes round before it sleeps. Only its own task uses this.
 #[derive(Debug, Default)]
 struct Rounds {
-    /// A datagram has come since the loop last wanted to sleep.
-    received: AtomicBool,
+    /// Something has come since the loop last wanted to sleep.
+    received: Arc<AtomicBool>,
     /// In the round that ended nothing happened: the library looks at its timer only when it finds
     /// nothing else to do, and a timer that is due at once says so here.
     idle: AtomicBool,

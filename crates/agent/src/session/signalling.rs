@@ -33,7 +33,8 @@ impl Line {
 
     /// One of our candidates, and its likes under the advertised addresses.
     pub fn candidate(&self, candidate: &str, lease: &Lease) {
-        self.send_candidate(lease.discreet(candidate));
+        let Some(discreet) = lease.discreet(candidate) else { return };
+        self.send_candidate(discreet);
         for advertised in lease.advertised(candidate) {
             self.send_candidate(advertised);
         }

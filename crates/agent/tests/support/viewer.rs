@@ -54,12 +54,14 @@ pub struct ViewerOptions {
     pub transport: Transport,
     /// Address to gather candidates on.
     pub local: SocketAddr,
+    /// On TCP only, as behind a firewall that lets no UDP through.
+    pub tcp: bool,
 }
 
 impl ViewerOptions {
     /// On the loopback interface.
     pub fn new(transport: Transport) -> Self {
-        Self { transport, local: "127.0.0.1:0".parse().unwrap() }
+        Self { transport, local: "127.0.0.1:0".parse().unwrap(), tcp: false }
     }
 }
 
@@ -140,7 +142,8 @@ impl Viewer {
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(handler))
             .with_runtime(Arc::new(PathRuntime(TokioRuntime, path.clone())))
-            .with_udp_addrs(vec![options.local])
+            .with_udp_addrs(if options.tcp { Vec::new() } else { vec![options.local] })
+            .with_tcp_addrs(if options.tcp { vec![options.local] } else { Vec::new() })
             .build()
             .await
             .unwrap();

@@ -43,9 +43,12 @@ pub mod framing;
 mod stream;
 mod watch;
 
-use super::servers::{DatagramServer, IceServers, StreamServer};
+use super::{
+    queue::{Queue, is_media, queue},
+    servers::{DatagramServer, IceServers, StreamServer},
+};
 use crate::tls::Tls;
-use stream::{Failure, Incoming, Outgoing, Progress};
+use stream::{Failure, Incoming, Progress};
 use watch::Answer;
 use webrtc::peer_connection::RTCIceServer;
 
@@ -115,7 +118,7 @@ enum State {
     /// No socket has asked.
     Idle,
     /// `socket` has a stream, or is getting one.
-    Open { socket: u64, outgoing: Outgoing, _task: AbortOnDrop },
+    Open { socket: u64, outgoing: Queue, _task: AbortOnDrop },
     /// The stream of `socket` has ended.
     Ended { socket: u64 },
     /// The session has ended.
@@ -263,7 +266,7 @@ impl Socket {
         }
         Some(match &*state {
             State::Open { socket, outgoing, .. } if *socket == self.id => {
-                if outgoing.send(datagram) {
+                if outgoing.send(datagram, carries_media(datagram)) {
                     Ok(datagram.len())
                 } else {
                     Err(io::ErrorKind::BrokenPipe.into())
@@ -293,7 +296,7 @@ impl Socket {
 
     /// Begins a stream. It ends when `self` is dropped or the session closes.
     fn open(&self, nth: usize, address: SocketAddr) -> State {
-        let (outgoing, waiting) = stream::queue();
+        let (outgoing, waiting) = queue();
         let incoming = Incoming { sender: self.sender.clone(), from: address };
         let (inner, socket) = (self.inner.clone(), self.id);
         let task = async move {
@@ -500,6 +503,12 @@ fn made_up() -> Result<[SocketAddr; 2], getrandom::Error> {
     let mut v6 = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0).octets();
     v6[8..].copy_from_slice(&getrandom::u64()?.to_be_bytes());
     Ok([(v4, port).into(), (Ipv6Addr::from(v6), port).into()])
+}
+
+/// Whether a message may be lost: media in a channel. Requests are not; what goes without a
+/// channel goes only until there is one.
+fn carries_media(message: &[u8]) -> bool {
+    matches!(message, [0x40..=0x7f, _, _, _, packet @ ..] if is_media(packet))
 }
 
 /// Whether no machine can have this address: see [`made_up`].

@@ -1,4 +1,4 @@
-//! One stream to one TURN server: connected, fed from a bounded queue, read until it ends.
+//! One stream to one TURN server: connected, fed from a queue, read until it ends.
 
 use std::{
     fmt, io,
@@ -11,12 +11,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::select_ok;
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpStream, lookup_host},
     sync::mpsc,
     time::{Instant, timeout, timeout_at},
@@ -28,7 +27,13 @@ use super::{
     framing::{Deframer, FramingError, frame},
     watch::{self, Answer, Refusal},
 };
-use crate::{session::servers::StreamServer, tls};
+use crate::{
+    session::{
+        queue::{self, STALLED, Waiters},
+        servers::StreamServer,
+    },
+    tls,
+};
 
 /// For the name, for TCP, and for TLS: each.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,68 +43,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 const MAX_ADDRESSES: usize = 8;
 /// For the server to answer anything that concerns an allocation, once connected.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
-/// For the server to take what is written.
-const STALLED: Duration = Duration::from_secs(10);
-
-/// Messages that wait to be written: a key frame of 20 Mbit/s is some 200.
-const QUEUE: usize = 512;
-/// Places in it that media can't have, so that permissions, refreshes and connectivity checks
-/// still find one when media comes faster than it goes.
-const RESERVED: usize = 64;
-/// Media that has waited so long is dropped: what comes late is as lost, and what waits behind it
-/// comes later still.
-const STALE: Duration = Duration::from_millis(500);
-/// What the kernel may hold that is not on its way: latency that nobody sees.
-const UNSENT: u32 = 32 * 1024;
-/// Written at once: one TLS record.
-const BATCH: usize = 16 * 1024;
-/// Largest message of ours. Packets to a viewer are below 1500 bytes.
-const MAX_OUTGOING: usize = 4096;
-
-/// A way for messages to wait in.
-#[derive(Debug, Clone)]
-pub(super) struct Outgoing(mpsc::Sender<Waiting>);
-
-#[derive(Debug)]
-pub(super) struct Waiting {
-    message: Bytes,
-    media: bool,
-    since: Instant,
-}
-
-/// The queue of one stream: the end to put in, the end to take out.
-pub(super) fn queue() -> (Outgoing, mpsc::Receiver<Waiting>) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    (Outgoing(sender), receiver)
-}
-
-impl Outgoing {
-    /// Queues `message`; what finds no place is dropped, as a full router does. False: the stream
-    /// has ended.
-    pub fn send(&self, message: &[u8]) -> bool {
-        if message.len() > MAX_OUTGOING {
-            return !self.0.is_closed();
-        }
-        let media = is_media(message);
-        if media && self.0.capacity() <= RESERVED {
-            return !self.0.is_closed();
-        }
-        let waiting =
-            Waiting { message: Bytes::copy_from_slice(message), media, since: Instant::now() };
-        !matches!(self.0.try_send(waiting), Err(mpsc::error::TrySendError::Closed(_)))
-    }
-}
-
-/// Whether a message may be lost: ChannelData with RTP, RTCP or what runs over DTLS (by first
-/// byte, RFC 7983 §7). All of that is repaired by those who need it; a request would wait for its
-/// retransmission, a connectivity check count as a dead path.
-fn is_media(message: &[u8]) -> bool {
-    let application_data = 23;
-    match message {
-        [0x40..=0x7f, _, _, _, kind, ..] => *kind == application_data || *kind >= 128,
-        _ => false,
-    }
-}
+/// Read at once: one TLS record.
+const READ: usize = 16 * 1024;
 
 /// Where messages from a server go.
 pub(super) struct Incoming {
@@ -198,9 +143,7 @@ pub(super) async fn connect(server: &StreamServer) -> Result<Pin<Box<dyn Pipe>>,
         Ok(Err(error)) => return Err(Failure::Connect(error)),
         Err(_) => return Err(Failure::ConnectTimeout),
     };
-    stream.set_nodelay(true).map_err(Failure::Connect)?;
-    // Without it latency is worse, nothing else.
-    drop(SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT));
+    queue::prepare(&stream).map_err(Failure::Connect)?;
     let Some(trust) = &server.tls else { return Ok(Box::pin(stream)) };
     let connector = trust.connector().map_err(|error| Failure::Tls(error.to_string()))?;
     let name = ServerName::try_from(server.host.clone())
@@ -230,7 +173,7 @@ impl Progress {
 /// quietly, with none, when nobody wants it any more.
 pub(super) async fn carry(
     stream: Pin<Box<dyn Pipe>>,
-    outgoing: mpsc::Receiver<Waiting>,
+    outgoing: Waiters,
     incoming: Incoming,
     progress: Arc<Progress>,
     allocated: impl Fn(),
@@ -238,7 +181,18 @@ pub(super) async fn carry(
     let (read, write) = tokio::io::split(stream);
     tokio::select! {
         failure = read_all(read, incoming, &progress, allocated) => failure,
-        failure = write_all(write, outgoing, &progress) => failure,
+        written = queue::write_all(write, outgoing, |message, stream| {
+            if watch::is_signed_request(message) {
+                progress.signed.store(true, Ordering::Relaxed);
+            }
+            if let Err(error) = frame(message, stream) {
+                debug!("the library sends what is {error}: dropped");
+            }
+        }) => match written {
+            Ok(()) => None,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Some(Failure::Stalled),
+            Err(error) => Some(Failure::Write(error)),
+        },
     }
 }
 
@@ -249,7 +203,7 @@ async fn read_all(
     allocated: impl Fn(),
 ) -> Option<Failure> {
     let mut deframer = Deframer::default();
-    let mut buffer = vec![0; BATCH];
+    let mut buffer = vec![0; READ];
     let mut answered = false;
     let first_answer = Instant::now() + FIRST_ANSWER;
     loop {
@@ -298,78 +252,5 @@ async fn read_all(
                 return None;
             }
         }
-    }
-}
-
-async fn write_all(
-    mut stream: impl AsyncWrite + Unpin,
-    mut outgoing: mpsc::Receiver<Waiting>,
-    progress: &Progress,
-) -> Option<Failure> {
-    let mut batch = BytesMut::with_capacity(BATCH);
-    loop {
-        let mut next = outgoing.recv().await;
-        let Some(_) = &next else { return None };
-        while let Some(Waiting { message, media, since }) = next.take() {
-            if !progress.signed.load(Ordering::Relaxed) && watch::is_signed_request(&message) {
-                progress.signed.store(true, Ordering::Relaxed);
-            }
-            let in_time = !media || since.elapsed() < STALE;
-            if in_time && let Err(error) = frame(&message, &mut batch) {
-                debug!("the library sends what is {error}: dropped");
-            }
-            if batch.len() < BATCH - MAX_OUTGOING {
-                next = outgoing.try_recv().ok();
-            }
-        }
-        let written = async {
-            stream.write_all(&batch).await?;
-            stream.flush().await
-        };
-        match timeout(STALLED, written).await {
-            Ok(Ok(())) => batch.clear(),
-            Ok(Err(error)) => return Some(Failure::Write(error)),
-            Err(_) => return Some(Failure::Stalled),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn channel_data(kind: u8) -> Vec<u8> {
-        vec![0x40, 0, 0, 4, kind, 0, 0, 0]
-    }
-
-    #[tokio::test]
-    async fn media_is_dropped_before_anything_else_is() {
-        let (outgoing, mut waiting) = queue();
-        for _ in 0..2 * QUEUE {
-            assert!(outgoing.send(&channel_data(0x80)), "dropping is no end");
-        }
-        assert_eq!(outgoing.0.capacity(), RESERVED);
-        // A connectivity check in a channel, DTLS's handshake, a request.
-        for control in [&channel_data(0)[..], &channel_data(22), &[0, 1, 0, 0]] {
-            assert!(outgoing.send(control));
-        }
-        assert_eq!(outgoing.0.capacity(), RESERVED - 3);
-        assert!(outgoing.send(&[0; MAX_OUTGOING + 1]));
-        assert_eq!(outgoing.0.capacity(), RESERVED - 3, "nothing is that large");
-        waiting.close();
-        assert!(!outgoing.send(&channel_data(0x80)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn media_that_waited_too_long_is_not_sent() {
-        let (outgoing, waiting) = queue();
-        outgoing.send(&channel_data(0x80));
-        outgoing.send(&channel_data(0));
-        tokio::time::advance(STALE).await;
-        outgoing.send(&channel_data(0x90));
-        drop(outgoing);
-        let mut written = Vec::new();
-        assert!(write_all(&mut written, waiting, &Progress::default()).await.is_none());
-        assert_eq!(written, [channel_data(0), channel_data(0x90)].concat());
     }
 }
