@@ -56,7 +56,8 @@ pub async fn run(
         streams: Streams::new(camera.clone()),
         camera,
         packetizer: Arc::new(Packetizer::default()),
-        certificate: certificate::generate().context("no certificate for DTLS")?,
+        certificate: certificate::load_or_create(&config.state_dir)
+            .context("no certificate for DTLS")?,
         network: Arc::new(Network::new(config.network.clone())),
         turn: Arc::new(Turn::new(tls)),
         bitrate_kbps: config.media.video.bitrate_kbps,

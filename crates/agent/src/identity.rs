@@ -1,9 +1,7 @@
 //! Who this camera is: an Ed25519 key (RFC 8032), made on first start and kept from then on.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +10,8 @@ use ed25519_dalek::{
     pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes, spki::der::pem::LineEnding},
 };
 use peercam_protocol::RoomId;
+
+use crate::durable;
 
 /// Name of the key's file in the state directory: PKCS #8 in PEM (RFC 5958, RFC 7468), as
 /// `openssl genpkey -algorithm ed25519` writes it.
@@ -97,38 +97,11 @@ impl Identity {
         let pem = bytes
             .to_pkcs8_pem(LineEnding::LF)
             .map_err(|error| Error::Damaged { file: file.to_owned(), reason: error.to_string() })?;
-        write_durably(file, pem.as_bytes())?;
+        durable::write(file, pem.as_bytes()).map_err(|durable::Error { action, source }| {
+            Error::Io { file: file.to_owned(), action, source }
+        })?;
         Ok(Self { key })
     }
-}
-
-/// Writes a file so that after a power failure it is there whole or not at all, readable only by
-/// its owner.
-fn write_durably(file: &Path, content: &[u8]) -> Result<(), Error> {
-    let failed = |action| move |source| Error::Io { file: file.to_owned(), action, source };
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(failed("make its folder"))?;
-    let draft = file.with_extension("pem.new");
-    // What a power failure may have left of an earlier attempt.
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove an old draft")(error));
-        }
-        _ => {}
-    }
-    let mut output = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)
-        .map_err(failed("create"))?;
-    output.write_all(content).and_then(|()| output.sync_all()).map_err(failed("write"))?;
-    fs::rename(&draft, file).map_err(failed("put in place"))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync its folder"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@
 //! | [`streams`] | which encode each viewer gets, and their bit rates |
 //! | [`packetizer`] | access units as RTP payloads, made once for all viewers |
 //! | [`tls`] | whom to trust on TLS, and words for what fails |
-//! | [`certificate`] | this process's side of DTLS |
+//! | [`certificate`] | the camera's side of DTLS, kept across restarts |
+//! | [`durable`] | files that outlive power failures |
 //!
 //! ```text
 //!  rendezvous ──events──▶ agent ──inputs──▶ session (a task for each viewer) ──▶ viewer
@@ -29,6 +30,7 @@ pub mod agent;
 pub mod certificate;
 pub mod cli;
 pub mod config;
+pub mod durable;
 pub mod identity;
 pub mod logging;
 pub mod network_watch;

@@ -53,3 +53,16 @@ async fn on_tls() {
     plays_over_a_relay(Over::Tls, Transport::Rtp).await;
     plays_over_a_relay(Over::Tls, Transport::Fmp4).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_server_a_viewer_hears_why() {
+    support::logged();
+    let rendezvous = Rendezvous::start().await;
+    let more = "[network]\nloopback = true\nrelay-only = true\n";
+    let agent = Agent::start(rendezvous.address, more).await;
+    let options = ViewerOptions::new(Transport::Rtp);
+    let viewer = Viewer::join(rendezvous.address, ROOM, options).await;
+    let all = viewer.until("a refusal", |all| !all.errors.is_empty()).await;
+    assert!(all.errors[0].message.contains("network.relay-only"), "{:?}", all.errors);
+    agent.stop().await;
+}

@@ -185,6 +185,7 @@ async fn a_server_that_is_started_again_gives_a_new_relay() {
         let (rendezvous, agent) = relay_only(vec![turn.ice_server()], &ca).await;
         let viewer = join(&rendezvous).await;
         viewer.plays_on().await;
+        viewer.resume_key().await;
 
         let stopped = turn.stop();
         let mut obeyed = 0;
@@ -217,6 +218,7 @@ async fn a_server_on_udp_that_is_started_again_gives_a_new_relay() {
     let (rendezvous, agent) = relay_only(vec![turn.ice_server()], "").await;
     let viewer = join(&rendezvous).await;
     viewer.plays_on().await;
+    viewer.resume_key().await;
     let _turn = turn.restart();
     let frames = viewer.received().frames;
     // Nobody hears that an allocation on UDP is gone; silence tells.

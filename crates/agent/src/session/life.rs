@@ -99,6 +99,12 @@ impl<'a> Session<'a> {
             let message = "the camera can't open a connection: see its log".to_owned();
             Ended::Refused(Error::new(ErrorCode::Other, message))
         };
+        if host.network.is_relay_only() && !ice_servers.relay() {
+            let message = "the camera may be reached over TURN servers only (network.relay-only), \
+                           and the rendezvous names none, or none with an address";
+            warn!("no session: {message}");
+            return Err(Ended::Refused(Error::new(ErrorCode::Other, message)));
+        }
         let rtp_offer = offer.rtp.as_ref();
         let wire = Arc::new(Wire::new(host.wire_limits()));
         let setup = Setup {

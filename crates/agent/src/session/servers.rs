@@ -85,11 +85,14 @@ impl Servers {
     /// Begins to look up `servers`.
     pub fn new(servers: &[IceServer], turn: &Turn) -> Self {
         let Usable { named, streams } = usable(servers, turn);
-        let (sender, datagrams) = watch::channel(vec![Vec::new(); named.len()]);
+        // What is an address already is there for the very first viewer.
+        let known = named.iter().map(|named| Vec::from_iter(named.known())).collect();
+        let (sender, datagrams) = watch::channel(known);
         let task = tokio::spawn(async move {
             let mut each: FuturesUnordered<_> = named
                 .iter()
                 .zip(0..)
+                .filter(|(named, _)| named.known().is_none())
                 .map(|(named, nth)| keep_looked_up(named, nth, &sender))
                 .collect();
             while each.next().await.is_some() {}
@@ -107,6 +110,13 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+impl IceServers {
+    /// Whether any of them relays.
+    pub(super) fn relay(&self) -> bool {
+        !self.streams.is_empty() || self.datagrams.iter().any(|server| server.relays)
     }
 }
 
@@ -204,10 +214,6 @@ async fn keep_looked_up(
     nth: usize,
     found: &watch::Sender<Vec<Vec<DatagramServer>>>,
 ) {
-    if let Ok(ip) = named.host.parse::<IpAddr>() {
-        found.send_modify(|all| all[nth] = vec![named.at((ip, named.port).into())]);
-        return;
-    }
     loop {
         let servers = look_up(named).await;
         let wait = if servers.is_empty() { RETRY } else { REFRESH };
@@ -245,6 +251,12 @@ fn one_of_each_family(
 }
 
 impl Named {
+    /// Where the name is an address.
+    fn known(&self) -> Option<DatagramServer> {
+        let ip: IpAddr = self.host.parse().ok()?;
+        Some(self.at((ip, self.port).into()))
+    }
+
     fn at(&self, address: SocketAddr) -> DatagramServer {
         let Self { name, relays, credentials, .. } = self;
         let (name, relays, credentials) = (name.clone(), *relays, credentials.clone());
