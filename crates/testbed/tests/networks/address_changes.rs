@@ -1,5 +1,5 @@
-//! Camera or viewer get another address, as after a change of network: media comes again in the
-//! same session, without the page being loaded again.
+//! Camera or viewer get another address, as after a change of network: media comes again without
+//! the page being loaded again, and over rtp in the same session.
 
 use peercam_protocol::signalling::Transport;
 use peercam_testbed::{
@@ -24,7 +24,11 @@ async fn plays_on(row: &str, transport: Transport, home: Home) {
 
     let after = scene.browser.wait_playing(SOON).await.unwrap();
     assert!(after.frames_decoded > before.frames_decoded, "the page was not loaded again");
-    assert_eq!(after.reconnects, before.reconnects, "it should be the same session: {after:?}");
+    // Over fmp4 a new session may be quicker: the data channel's timer for sending again, which
+    // doubles each time (RFC 9260 §6.3.3), may be at seconds.
+    if transport == Transport::Rtp {
+        assert_eq!(after.reconnects, before.reconnects, "it should be the same one: {after:?}");
+    }
     // The camera is in its room under its new address, for the next viewer.
     scene.browser.reload().await.unwrap();
     scene.browser.wait_playing(SOON).await.unwrap();
