@@ -127,3 +127,31 @@ async fn pictures_are_left_out_when_nothing_else_holds_it() {
     }
     camera.stop();
 }
+
+async fn is_steady_while_it_is_set_all_the_time(encoder: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let camera = Camera::start(busy(&busy_clip(folder.path()), encoder)).unwrap();
+    let mut frames = camera.subscribe_frames(Stream::Main);
+    camera.set_bitrate(Stream::Main, 600);
+    measure(&mut frames, Duration::from_secs(2), &mut Vec::new()).await;
+    let (mut all, mut got) = (Vec::new(), 0);
+    for round in 0..24 {
+        camera.set_bitrate(Stream::Main, if round % 2 == 0 { 640 } else { 560 });
+        got += measure(&mut frames, Duration::from_millis(250), &mut all).await;
+    }
+    camera.stop();
+    let got = got / 24;
+    assert!(got.abs_diff(600) < 120, "{encoder}: {got} kbit/s instead of 600");
+    let keys = all.iter().filter(|unit| unit.key).count();
+    assert!(keys <= 8, "{encoder}: {keys} key frames in six seconds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openh264_is_steady_while_it_is_set_all_the_time() {
+    is_steady_while_it_is_set_all_the_time("openh264enc").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x264_is_steady_while_it_is_set_all_the_time() {
+    is_steady_while_it_is_set_all_the_time("x264enc").await;
+}

@@ -217,3 +217,23 @@ async fn without_one_its_subscriptions_end_at_once() {
     assert!(camera.subscribe_chunks(Stream::Sub).recv().await.is_none());
     camera.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_gives_it_too_from_round_to_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = silent();
+    config.video.source = peercam_media::VideoSource::File;
+    config.video.file = Some(common::busy_clip(folder.path()));
+    let camera = Camera::start(config).unwrap();
+    let mut sub = camera.subscribe_frames(Stream::Sub);
+    // Longer than the file.
+    let units = videos(&mut sub, 75).await;
+    camera.stop();
+    for pair in units.windows(2) {
+        let gap = pair[1].pts.checked_sub(pair[0].pts).expect("time goes on");
+        assert!(gap > Duration::from_millis(50) && gap < Duration::from_secs(1), "{gap:?}");
+    }
+    let pictures = decode(&units);
+    assert_eq!(pictures.len(), units.len());
+    assert!(pictures.iter().all(|picture| (picture.width, picture.height) == (160, 90)));
+}
