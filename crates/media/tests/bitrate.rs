@@ -111,15 +111,16 @@ async fn it_stays_when_the_encoder_was_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_are_left_out_when_nothing_else_holds_it() {
-    // Noise at the coarsest that openh264 does is about 4 Mbit/s.
+    // Noise is more than that, even as coarse as it gets.
     let folder = tempfile::tempdir().unwrap();
     let noise = common::clip(folder.path(), "snow");
     let camera = Camera::start(busy(&noise, "openh264enc")).unwrap();
+    camera.set_bitrate(Stream::Main, 200);
     let mut frames = camera.subscribe_frames(Stream::Main);
     let mut all = Vec::new();
     measure(&mut frames, Duration::from_secs(2), &mut Vec::new()).await;
     let got = measure(&mut frames, Duration::from_secs(6), &mut all).await;
-    assert!((900..1400).contains(&got), "{got} kbit/s instead of 1200");
+    assert!((140..280).contains(&got), "{got} kbit/s instead of 200");
     assert!(all.len() < 120, "{} pictures in six seconds", all.len());
     for pair in all.windows(2) {
         let gap = (pair[1].pts - pair[0].pts).as_millis();

@@ -87,6 +87,10 @@ pub(crate) fn make(
             encoder.set_property_from_str("complexity", "low");
             encoder.set_property_from_str("rate-control", "bitrate");
             encoder.set_property_from_str("usage-type", "camera");
+            // With the element's 0 for the finest, the library takes 12 to 42 in place of the
+            // whole range, and a busy picture several times its bit rate.
+            encoder.set_property("qp-min", 12u32);
+            encoder.set_property("qp-max", 51u32);
             encoder.set_property("bitrate", kbps * 1000);
             encoder.set_property("gop-size", video.key_frame_interval);
             encoder.set_property("scene-change-detection", false);

@@ -32,8 +32,9 @@ const AHEAD: Duration = Duration::from_secs(1);
 /// For so long are pictures left out at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Holds an encoder to its bit rate where its own rate control doesn't: openh264 goes no coarser
-/// than QP 42, and a key frame at that may be worth seconds of a low rate. Pictures are left out
+/// Holds an encoder to its bit rate where its own rate control doesn't: openh264 makes no key
+/// frame coarser than QP 37, which may be worth seconds of a low rate, and noise is too much for
+/// any. Pictures are left out
 /// before they are encoded until the encoder is no more than a second ahead, but never so many
 /// that fewer than two a second remain.
 #[derive(Debug)]
