@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use peercam_media::{Camera, State, Status, StreamInfo};
+use peercam_media::{Camera, State, Status};
 use peercam_protocol::{
     control::{Event, Request, Stream},
     signalling::{ByeReason, Error, ErrorCode, ResumeKey, Transport},
@@ -188,9 +188,10 @@ struct Reported {
 
 /// What a stream is, once that is known.
 fn describe(status: &Status, shown: peercam_media::Stream) -> Option<Event> {
-    let (stream, info) = match shown {
-        peercam_media::Stream::Main => (Stream::Main, status.stream.as_ref()?),
-        peercam_media::Stream::Sub => (Stream::Sub, None::<&StreamInfo>?),
+    let info = status.stream(shown)?;
+    let stream = match shown {
+        peercam_media::Stream::Main => Stream::Main,
+        peercam_media::Stream::Sub => Stream::Sub,
     };
     Some(Event::Stream {
         stream,
@@ -235,6 +236,8 @@ fn unix_ms(time: SystemTime) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use peercam_media::StreamInfo;
+
     use super::*;
 
     fn status(state: State, width: Option<u32>) -> Status {
@@ -250,6 +253,19 @@ mod tests {
     }
 
     const MAIN: peercam_media::Stream = peercam_media::Stream::Main;
+
+    #[test]
+    fn another_encode_is_told_once_it_is_known() {
+        let sub = peercam_media::Stream::Sub;
+        let mut reported = Reported::default();
+        let mut status = status(State::Live, Some(1280));
+        assert_eq!(reported.changes(&status, MAIN).len(), 1);
+        assert_eq!(reported.changes(&status, sub), [], "nobody knows what it is");
+        status.sub.stream = status.stream.clone();
+        let events = reported.changes(&status, sub);
+        assert!(matches!(events[..], [Event::Stream { stream: Stream::Sub, .. }]), "{events:?}");
+        assert_eq!(reported.changes(&status, MAIN).len(), 1);
+    }
 
     #[test]
     fn a_bit_rate_is_no_news() {

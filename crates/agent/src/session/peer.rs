@@ -51,6 +51,10 @@ const CHECKS: u16 = 100;
 pub(super) const TRANSPORT_CC: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
+/// The header extension that says how long pictures may be held back.
+pub(super) const PLAYOUT_DELAY_URI: &str =
+    "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
 /// Events that wait for the session. A session handles each at once; a viewer can't cause more
 /// than a few.
 const EVENTS: usize = 64;
@@ -232,6 +236,8 @@ fn media_engine(rtp: Option<&RtpOffer>) -> Result<MediaEngine> {
         RtpCodecKind::Video,
     )?;
     number_packets(&mut engine, &video.codec, RtpCodecKind::Video)?;
+    let playout_delay = RTCRtpHeaderExtensionCapability { uri: PLAYOUT_DELAY_URI.to_owned() };
+    engine.register_header_extension(playout_delay, RtpCodecKind::Video, None)?;
     if let Some(payload_type) = video.retransmission {
         let rtx = RTCRtpCodec {
             mime_type: MIME_TYPE_RTX.to_owned(),

@@ -2,10 +2,10 @@
 //!
 //! | what is seen | what follows |
 //! |---|---|
-//! | a standing queue that grows | a cut to 60–90 % of the rate at which packets arrive |
+//! | a standing queue that grows | a cut to 50–88 % of the rate at which packets arrive |
 //! | a standing queue that stays though less is sent | a short pause that drains it; where even that changes nothing it is no queue of ours, and counts as the path's delay |
 //! | far more loss than usual on this path | a cut to what arrives; where that doesn't lessen it, it becomes the usual |
-//! | no queue, and as much is sent as may be | growth: 3 % a second near the last known limit, 12 % elsewhere |
+//! | no queue, and as much is sent as may be | growth: 5 % a second near the last known limit, 20 % elsewhere |
 //! | no reports at all | hardly anything is sent until they come back |
 
 use std::{
@@ -43,8 +43,8 @@ const MAX_DRAIN: Duration = Duration::from_secs(3);
 /// What is known of a limit is kept for so long.
 const CAPACITY_AGE: Duration = Duration::from_secs(30);
 /// Growth a second, near the last known limit and elsewhere.
-const CAREFUL: f64 = 0.03;
-const BRISK: f64 = 0.12;
+const CAREFUL: f64 = 0.05;
+const BRISK: f64 = 0.2;
 /// Without reports for so long the path counts as broken.
 const BLIND: Duration = Duration::from_millis(700);
 /// UDP, IP and SRTP around each RTP packet, in bytes.
@@ -390,13 +390,16 @@ impl Controller {
     fn cut_to_arrivals(&mut self, now: Instant, queue: i64) {
         let full = self.full_since.map_or(Duration::ZERO, |since| now.duration_since(since));
         let window = (full.as_micros() as i64 + 150_000).min(500_000);
-        let Some(rate) = self.arrivals.rate(window) else { return };
-        let share = (0.92 - queue as f64 / 1e6 * 0.6).clamp(0.6, 0.9);
+        // After a stall the last moment is what counts: the link carries that much.
+        let rates = [self.arrivals.rate(window), self.arrivals.rate(200_000)];
+        let Some(rate) = rates.into_iter().flatten().reduce(f64::max) else { return };
+        let share = (0.92 - queue as f64 / 1e6).clamp(0.5, 0.88);
         self.capacity = Some((rate, now));
         self.bursts.limit(rate * 1.5);
         self.cut = Some(now);
         if rate * share < self.target {
-            self.aim(rate * share);
+            // One look may be wrong: not by more than half at once.
+            self.aim((rate * share).max(self.target / 2.0));
             self.say("the link is full", rate);
         }
     }
@@ -456,7 +459,7 @@ impl Controller {
         if let Some(capacity) = capacity {
             if self.cut.is_none_or(|cut| now.duration_since(cut) >= self.rtt() + EFFECT) {
                 // The queue has drained, and what the link carries is known.
-                target = target.max(capacity * 0.9);
+                target = target.max(capacity * 0.88);
             }
             if target > capacity * 1.1 {
                 self.capacity = None;

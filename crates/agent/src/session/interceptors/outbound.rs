@@ -24,7 +24,7 @@ use super::{
 };
 use crate::session::{
     congestion::{Controller, Pacer, Report},
-    peer::TRANSPORT_CC,
+    peer::{PLAYOUT_DELAY_URI, TRANSPORT_CC},
 };
 
 /// Packets of pictures that wait to leave. The media sender stops long before, by time; this is
@@ -32,6 +32,12 @@ use crate::session::{
 const MAX_QUEUED: usize = 4096;
 /// Repairs that wait to leave.
 const MAX_REPAIRS: usize = 256;
+
+/// Between what the viewer may hold pictures back to play them evenly, in tens of milliseconds,
+/// 12 bits each: 10 to 200 ms. Less would not cover a lost packet; and a viewer left to himself holds
+/// them back for as long as the worst key frame took, long after it came. (Not from 0: that means
+/// to show everything at once.)
+const PLAYOUT_DELAY: [u8; 3] = [0, 0x10, 20];
 
 /// See the module.
 pub(super) struct Outbound {
@@ -57,6 +63,10 @@ struct Stream {
     /// Id of the header extension that carries the transport-wide number, where the viewer reports
     /// on it.
     extension: Option<u8>,
+    /// Id of the header extension that says how long the viewer may hold a picture back.
+    playout_delay: Option<u8>,
+    /// The next packet begins a picture.
+    begins: bool,
     repair: Option<Repair>,
     repair_ssrc: Option<u32>,
 }
@@ -125,15 +135,18 @@ impl Outbound {
             if let (Some(kept), false) = (&mut stream.repair, repair) {
                 kept.keep(now, &packet);
             }
+            if !repair && let Some(id) = stream.playout_delay {
+                if stream.begins {
+                    extend(&mut packet, id, &PLAYOUT_DELAY);
+                }
+                stream.begins = packet.header.marker;
+            }
         }
         let (controller, pacer) = self.control(now);
         pacer.left(now, bytes);
         if let Some(id) = extension {
             let number = controller.sent(now, bytes, repair);
-            let number = Bytes::copy_from_slice(&number.to_be_bytes());
-            if let Err(error) = packet.header.set_extension(id, number) {
-                tracing::debug!("a packet without a number: {error}");
-            }
+            extend(&mut packet, id, &number.to_be_bytes());
         }
         self.write.push_back(TaggedPacket {
             now,
@@ -209,6 +222,12 @@ impl Outbound {
     }
 }
 
+fn extend(packet: &mut rtp::Packet, id: u8, value: &[u8]) {
+    if let Err(error) = packet.header.set_extension(id, Bytes::copy_from_slice(value)) {
+        tracing::debug!("a packet without header extension {id}: {error}");
+    }
+}
+
 fn size(packet: &rtp::Packet) -> usize {
     packet.header.marshal_size() + packet.payload.len()
 }
@@ -278,12 +297,13 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Outbound {
 
 impl Interceptor for Outbound {
     fn bind_local_stream(&mut self, info: &StreamInfo) {
-        let extension = info
-            .rtp_header_extensions
-            .iter()
-            .find(|extension| extension.uri == TRANSPORT_CC)
-            // Others need the longer form (RFC 8285 §4.3), which nobody uses for this.
-            .and_then(|extension| u8::try_from(extension.id).ok().filter(|id| *id <= 14));
+        let extension = |uri| {
+            info.rtp_header_extensions
+                .iter()
+                .find(|extension| extension.uri == uri)
+                // Others need the longer form (RFC 8285 §4.3), which nobody uses for these.
+                .and_then(|extension| u8::try_from(extension.id).ok().filter(|id| *id <= 14))
+        };
         let nack = info
             .rtcp_feedback
             .iter()
@@ -296,7 +316,9 @@ impl Interceptor for Outbound {
         self.streams.push(Stream {
             ssrc: info.ssrc,
             sound: info.mime_type.starts_with("audio/"),
-            extension,
+            extension: extension(TRANSPORT_CC),
+            playout_delay: extension(PLAYOUT_DELAY_URI),
+            begins: true,
             repair: nack.then(|| Repair::new(form)),
             repair_ssrc: info.ssrc_rtx,
         });
