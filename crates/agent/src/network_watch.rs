@@ -140,8 +140,8 @@ impl Snapshot {
         });
         // A machine without IPv6 has no such file.
         let read = |file| fs::read_to_string(file).unwrap_or_default();
-        let mut routes = default_routes_v4(&read("/proc/net/route"));
-        routes.extend(default_routes_v6(&read("/proc/net/ipv6_route")));
+        let mut routes = default_routes_v4(&read("/proc/thread-self/net/route"));
+        routes.extend(default_routes_v6(&read("/proc/thread-self/net/ipv6_route")));
         Self { addresses: addresses.into_iter().collect(), routes }
     }
 

@@ -21,7 +21,7 @@ use super::{
     offer::Offer,
     parts::{Parts, Warm},
     peer::{self, Connection, PeerEvent, Setup},
-    restart::{Ground, Renewal},
+    restart::{Allowance, Ground, Renewal},
     rtp,
     signalling::Line,
     turn::RelayEvent,
@@ -56,6 +56,7 @@ struct Session<'a> {
     lease: Lease,
     parts: Parts,
     ground: Ground,
+    restarts: Allowance,
     path: Path,
     path_lost: Arc<AtomicBool>,
     patience: Patience,
@@ -138,6 +139,7 @@ impl<'a> Session<'a> {
             lease,
             parts,
             ground,
+            restarts: Allowance::new(Instant::now()),
             path: Path::Sought,
             path_lost,
             patience,
@@ -241,6 +243,10 @@ impl<'a> Session<'a> {
                 return None;
             }
         };
+        if let Err(error) = self.restarts.take(Instant::now()) {
+            self.line.error(error);
+            return None;
+        }
         if !self.connection.can_rebind() {
             let message = "the camera's network is another: join anew".to_owned();
             return Some(Ended::Refused(Error::new(ErrorCode::SessionGone, message)));

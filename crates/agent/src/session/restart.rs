@@ -4,12 +4,51 @@
 //! connection already. So an offer is compared with the running one here, before the library sees
 //! it: everything that the session stands on has to be as it was, and only the way there may differ.
 
-use std::{collections::BTreeSet, io::Cursor};
+use std::{collections::BTreeSet, io::Cursor, time::Duration};
 
 use peercam_protocol::signalling::{Error, ErrorCode, Transport};
 use rtc::sdp::{SessionDescription, description::common::Attribute};
+use tokio::time::Instant;
 
 use super::offer::{Offer, RtpOffer};
+
+/// Restarts that one viewer may have at once, and in how much time he earns another. Each costs
+/// new sockets, and new allocations on TURN servers.
+const RESTARTS: u32 = 10;
+const EARNED: Duration = Duration::from_secs(6);
+
+/// How many restarts a viewer may still have. Time is passed in.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    /// All of them.
+    pub fn new(now: Instant) -> Self {
+        Self { left: RESTARTS, since: now }
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    ///
+    /// When none is left; of a kind that does not end the session.
+    pub fn take(&mut self, now: Instant) -> Result<(), Error> {
+        while self.left < RESTARTS && now.saturating_duration_since(self.since) >= EARNED {
+            self.left += 1;
+            self.since += EARNED;
+        }
+        if self.left == RESTARTS {
+            self.since = now;
+        }
+        self.left = self.left.checked_sub(1).ok_or_else(|| {
+            refusal(format!("more than {RESTARTS} restarts in a minute: try again in a while"))
+        })?;
+        Ok(())
+    }
+}
 
 /// What a session stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,6 +220,21 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         assert!(refused(&without, Transport::Rtp).contains("ice-ufrag"));
+    }
+
+    #[test]
+    fn restarts_are_earned_again_with_time() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        let taken = |allowance: &mut Allowance, at: Instant| {
+            (0..50).filter(|_| allowance.take(at).is_ok()).count()
+        };
+        assert_eq!(taken(&mut allowance, start), 10);
+        assert_eq!(taken(&mut allowance, start + Duration::from_secs(5)), 0);
+        assert_eq!(taken(&mut allowance, start + Duration::from_secs(6)), 1);
+        assert_eq!(taken(&mut allowance, start + Duration::from_secs(3600)), 10);
+        let error = allowance.take(start + Duration::from_secs(3600)).unwrap_err();
+        assert!(!error.code.ends_session(), "{error}");
     }
 
     #[test]

@@ -52,8 +52,8 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct ViewerOptions {
     pub transport: Transport,
-    /// Address to gather candidates on.
-    pub local: SocketAddr,
+    /// Addresses to gather candidates on.
+    pub local: Vec<SocketAddr>,
     /// On TCP only, as behind a firewall that lets no UDP through.
     pub tcp: bool,
 }
@@ -61,7 +61,7 @@ pub struct ViewerOptions {
 impl ViewerOptions {
     /// On the loopback interface.
     pub fn new(transport: Transport) -> Self {
-        Self { transport, local: "127.0.0.1:0".parse().unwrap(), tcp: false }
+        Self { transport, local: vec!["127.0.0.1:0".parse().unwrap()], tcp: false }
     }
 }
 
@@ -142,8 +142,8 @@ impl Viewer {
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(handler))
             .with_runtime(Arc::new(PathRuntime(TokioRuntime, path.clone())))
-            .with_udp_addrs(if options.tcp { Vec::new() } else { vec![options.local] })
-            .with_tcp_addrs(if options.tcp { vec![options.local] } else { Vec::new() })
+            .with_udp_addrs(if options.tcp { Vec::new() } else { options.local.clone() })
+            .with_tcp_addrs(if options.tcp { options.local } else { Vec::new() })
             .build()
             .await
             .unwrap();
