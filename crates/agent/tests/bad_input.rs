@@ -123,6 +123,27 @@ async fn a_viewer_who_sends_a_bad_candidate_watches_on() {
     let all = viewer.until("an error", |all| !all.errors.is_empty()).await;
     assert_eq!(all.errors[0].code, ErrorCode::BadMessage);
     viewer.plays_on().await;
+    // Well-formed, and leading nowhere: nobody, everybody, a group, ourselves, a port that is none.
+    for (ip, port) in [
+        ("240.1.2.3", 3478),
+        ("255.255.255.255", 9),
+        ("224.0.0.251", 5353),
+        ("0.0.0.0", 1),
+        ("127.0.0.1", 0),
+        ("100::1", 3478),
+        ("ff02::1", 1),
+        ("no-such-name.local", 7),
+    ] {
+        for transport in ["udp 2130706431", "tcp 1518280447"] {
+            let kind = if transport.starts_with("tcp") { " tcptype passive" } else { "" };
+            let line = format!("candidate:1 1 {transport} {ip} {port} typ host{kind}");
+            viewer.signal(FromViewer::Candidate { candidate: candidate(&line) }).await;
+        }
+    }
+    viewer.plays_on().await;
+    viewer.restart().await;
+    viewer.until("another path", |all| all.connections > 1).await;
+    viewer.plays_on().await;
     agent.stop().await;
 }
 
