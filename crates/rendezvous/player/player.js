@@ -90,7 +90,7 @@ const PATIENCE = {
   /** A lost way to the camera is searched for in a hurry: afterwards the camera has given it up too. */
   hurry: 30000,
   /** No new frame although the way to the camera was found again. */
-  restored: 2000,
+  restored: 3000,
   /** No new frame although the camera answers and says that its source is live. */
   hopeless: 10000,
   /** Between two looks at the clock, also in a hidden tab: more, and the machine slept. */
@@ -535,6 +535,7 @@ export class LiveEdge {
   /** @type {number|null} */
   #began = null;
   #jumped = -Infinity;
+  #dry = false;
   #rate = 1;
 
   /**
@@ -588,9 +589,11 @@ export class LiveEdge {
     const { target } = this;
     // A new viewer gets the current group of pictures at once: it shows its first frame early and
     // then goes to the edge. Later a jump is for what playing faster would take too long for.
-    const limit = now - this.#began < 3000 ? 0.4 : Math.max(0.6, target + 0.4);
+    const limit = this.#dry ? -Infinity : now - this.#began < 3000 ? 0.4 : Math.max(0.6, target + 0.4);
     const behind = edge.end - position;
-    if (position < edge.start || ((behind > limit || behind < -1) && now - this.#jumped > 300)) return this.#jump(now, edge);
+    // While nothing comes there is nothing to jump for.
+    const far = (behind > limit || behind < -1) && now - this.#jumped > 300 && !(this.#dry && now - this.#arrived > 150);
+    if (position < edge.start || far) return this.#jump(now, edge);
     // Frames come in steps: what counts is where the edge would be if all came in time, while they come.
     const off = (now - this.#arrived < 150 ? now / 1000 - this.#least : edge.end) - position - target;
     // Not to and fro: it goes on until it is there.
@@ -599,19 +602,13 @@ export class LiveEdge {
     return { seek: null, rate: this.#rate };
   }
 
-  /**
-   * The buffer ran dry. Returns where to go on, if not here.
-   * @param {number} now
-   * @param {{start: number, end: number}[]} ranges
-   * @returns {number|null}
-   */
-  starved(now, ranges) {
-    const edge = ranges.at(-1);
+  /** The buffer ran dry: it goes on with a jump once something comes. @param {number} now */
+  starved(now) {
     // Running dry right after the start or a jump is no sign of anything.
-    if (!edge || this.#began === null || now - this.#began < 1000 || now - this.#jumped < 1000) return null;
+    if (this.#began === null || now - this.#began < 1000 || now - this.#jumped < 1000) return;
+    this.#dry = true;
     this.#allowedAt = now;
     this.#allowance = Math.min(0.2, this.#allowance + 0.03);
-    return this.#jump(now, edge).seek;
   }
 
   /**
@@ -620,6 +617,7 @@ export class LiveEdge {
    */
   #jump(now, { start, end }) {
     this.#jumped = now;
+    this.#dry = false;
     this.#rate = 1;
     return { seek: Math.max(start, end - Math.max(LiveEdge.#START, this.target)), rate: 1 };
   }
@@ -949,7 +947,9 @@ class Fmp4Playback {
     this.#address = URL.createObjectURL(this.source);
     video.src = this.#address;
     video.addEventListener('waiting', () => {
-      if (!video.seeking) this.#seek(this.#edge.starved(performance.now(), this.#ranges()));
+      const now = performance.now();
+      if (!video.seeking) this.#edge.starved(now);
+      this.tick(now);
     }, { signal });
     video.addEventListener('error', () => events.failed('reconnecting'), { signal });
     watchFrames(video, signal, events.shown);
@@ -1070,13 +1070,8 @@ class Fmp4Playback {
     const { video } = this;
     if (video.seeking) return;
     const { seek, rate } = this.#edge.decide(now, video.currentTime, this.#ranges());
-    this.#seek(seek);
+    if (seek !== null) video.currentTime = seek;
     if (video.playbackRate !== rate) video.playbackRate = rate;
-  }
-
-  /** @param {number|null} to */
-  #seek(to) {
-    if (to !== null) this.video.currentTime = to;
   }
 
   #ranges() {
@@ -1152,7 +1147,6 @@ class Session {
   /** @type {Counters} */
   counters = { frames: 0, audio: 0, received: 0 };
   latency = new LatencyMeter();
-  verdict = new Verdict();
 
   /**
    * @param {Transport} transport
@@ -1514,6 +1508,7 @@ class Watch {
   #since;
   #sessions = 0;
   #played = false;
+  #verdict = new Verdict();
   #fellBack = false;
   /** @type {Situation} */
   situation = { state: 'looking', title: 'looking' };
@@ -1638,10 +1633,9 @@ class Watch {
   #cameraIs(online) {
     const before = this.#online;
     this.#online = online;
-    // Without its camera the server has forgotten a session that is not up yet.
-    if (!online && this.#session?.joinedAt != null && this.#session.connectedAt === null) this.#dropSession();
-    // It may be there anew, on another line: what it was asked on the old one it never answers.
-    if (online) this.#session?.lifeline.unsent();
+    // Whether it left or is there anew, on another line: what it was asked before it never answers.
+    if ((!online || before) && this.#session?.joinedAt != null && this.#session.connectedAt === null) this.#dropSession();
+    this.#session?.lifeline.unsent();
     // The server knows: whatever was waited for is settled.
     if (!online || before === false) this.#wait(0);
     this.#reconcile();
@@ -1892,7 +1886,7 @@ class Watch {
     if (session.resumable && this.#keepPath(session, now)) return;
     if (session.firstFrameAt === null) {
       const waited = now - session.joinedAt;
-      if (!session.answered && waited > PATIENCE.answer) {
+      if (session.connectedAt === null && !session.answered && waited > PATIENCE.answer) {
         this.#again('answerDetail', 200);
         this.#signalling.renew();
       } else if (session.connectedAt === null && waited > PATIENCE.connection) this.#again('networkDetail');
@@ -1901,7 +1895,8 @@ class Watch {
       return;
     }
     const frozen = now - session.framesAt;
-    if (this.#mayFallBack(session) && session.verdict.hopeless(now, frozen, session.latency.last)) {
+    const seen = session.transport === 'fmp4' && !document.hidden && !this.video.paused;
+    if (seen && this.#verdict.hopeless(now, frozen, session.latency.last) && this.#mayFallBack(session)) {
       this.transport = 'rtp';
       this.#fellBack = true;
       this.#again('fellBack');
@@ -1948,10 +1943,10 @@ class Watch {
     return step === 'renew' || step === 'give-up';
   }
 
-  /** A picture that is seen comes by `fmp4` over a sound way, and badly is the network's fault. @param {Session} session */
-  #mayFallBack({ transport, source, lifeline }) {
-    if (transport !== 'fmp4' || this.pinned || document.hidden || this.video.paused) return false;
-    return source.live && lifeline.downSince === null && this.#online !== false && RtpPlayback.h264().length > 0;
+  /** There is a way, and another transport might do better on it. @param {Session} session */
+  #mayFallBack({ source, lifeline }) {
+    const sound = source.live && lifeline.downSince === null && this.#online !== false;
+    return sound && !this.pinned && RtpPlayback.h264().length > 0;
   }
 
   /** @param {Session} session @returns {Situation} */

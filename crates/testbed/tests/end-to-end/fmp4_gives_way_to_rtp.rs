@@ -9,11 +9,11 @@ use peercam_testbed::{Stats, stats::State};
 
 use crate::scene::{SOON, Scene, link};
 
-/// Three pauses, such as losses make them.
+/// Three pauses, such as losses make them: longer than what the player keeps in store.
 async fn stumble(scene: &Scene) {
     for _ in 0..3 {
         scene.camera.signal(Signal::SIGSTOP).unwrap();
-        tokio::time::sleep(Duration::from_millis(1100)).await;
+        tokio::time::sleep(Duration::from_millis(1300)).await;
         scene.camera.signal(Signal::SIGCONT).unwrap();
         tokio::time::sleep(Duration::from_millis(1500)).await;
     }
