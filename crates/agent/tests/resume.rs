@@ -234,3 +234,29 @@ async fn one_who_is_out_of_reach_makes_room_for_one_who_is_here() {
     first.until("bye", |all| all.byes == 1).await;
     agent.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_page_is_not_waited_for_as_long_as_a_lost_path() {
+    support::log();
+    let rendezvous = Rendezvous::start().await;
+    let patience = Patience {
+        lost: Duration::from_secs(600),
+        gone: Duration::from_millis(500),
+        ..Patience::default()
+    };
+    let agent = Agent::with_patience(rendezvous.address, patience).await;
+    let viewer = viewer(&rendezvous, Transport::Rtp).await;
+    let key = viewer.resume_key().await;
+    viewer.path.cut();
+    viewer.use_line(None).await;
+    viewer.until("silence", |all| all.closed).await;
+    // The camera notices as late as he does.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let mut socket = Socket::watch(rendezvous.address, ROOM).await;
+    socket.until_online().await;
+    viewer.use_line(Some(socket)).await;
+    viewer.restart_with(key).await;
+    let all = viewer.until("a refusal", |all| !all.errors.is_empty()).await;
+    assert_eq!(all.errors[0].code, ErrorCode::SessionGone);
+    agent.stop().await;
+}
