@@ -3,15 +3,15 @@
 
 mod support;
 
-use peercam_protocol::signalling::Transport;
+use peercam_protocol::signalling::{IceServer, Transport};
 use support::{
     Agent, ROOM, Rendezvous, Viewer, ViewerOptions,
     coturn::{Coturn, Over},
 };
 
 /// A camera that may be reached over `turn` only.
-async fn relay_only(turn: &Coturn) -> (Rendezvous, Agent) {
-    let rendezvous = Rendezvous::start_with(vec![turn.ice_server()]).await;
+async fn relay_only(turn: &Coturn, server: IceServer) -> (Rendezvous, Agent) {
+    let rendezvous = Rendezvous::start_with(vec![server]).await;
     let ca = format!("turn-ca = {:?}", turn.authority());
     let ca = if turn.authority().exists() { ca } else { String::new() };
     let more = format!("[network]\nloopback = true\nrelay-only = true\n{ca}");
@@ -20,9 +20,13 @@ async fn relay_only(turn: &Coturn) -> (Rendezvous, Agent) {
 }
 
 async fn plays_over_a_relay(over: Over, transport: Transport) {
-    support::logged();
     let turn = Coturn::start(over);
-    let (rendezvous, agent) = relay_only(&turn).await;
+    plays_over(&turn, turn.ice_server(), over, transport).await;
+}
+
+async fn plays_over(turn: &Coturn, server: IceServer, over: Over, transport: Transport) {
+    support::logged();
+    let (rendezvous, agent) = relay_only(turn, server).await;
     let viewer = Viewer::join(rendezvous.address, ROOM, ViewerOptions::new(transport)).await;
     let received = viewer.until("connection", |all| all.connected).await;
     println!("{over:?} {transport:?}: connected after {:?}", received.connected_after.unwrap());
@@ -46,6 +50,14 @@ async fn on_udp() {
 async fn on_tcp() {
     plays_over_a_relay(Over::Tcp, Transport::Rtp).await;
     plays_over_a_relay(Over::Tcp, Transport::Fmp4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_ipv6() {
+    for over in [Over::Udp, Over::Tcp] {
+        let turn = Coturn::start(over);
+        plays_over(&turn, turn.ice_server_on_ipv6(), over, Transport::Rtp).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

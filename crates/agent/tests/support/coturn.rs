@@ -54,7 +54,7 @@ impl Coturn {
         }
         let mut command = Command::new("turnserver");
         command
-            .args(["-n", "--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
+            .args(["-n", "--listening-ip=127.0.0.1", "--listening-ip=::1", "--relay-ip=127.0.0.1"])
             .args(["--allow-loopback-peers", "--no-cli", "--no-dtls", "--log-file=stdout"])
             .args(["--lt-cred-mech", "--realm=peercam.test"])
             .arg(format!("--user={USER}:{PASSWORD}"))
@@ -128,6 +128,13 @@ impl Coturn {
             username: Some(USER.to_owned()),
             credential: Some(password.to_owned()),
         }
+    }
+
+    /// The same over IPv6.
+    pub fn ice_server_on_ipv6(&self) -> IceServer {
+        let mut server = self.ice_server();
+        server.urls = vec![self.url().replace("127.0.0.1", "[::1]")];
+        server
     }
 
     pub fn url(&self) -> String {
