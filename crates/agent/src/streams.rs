@@ -122,7 +122,7 @@ impl Policy {
     }
 
     /// Somebody comes; he begins with the main encode.
-    fn join(&mut self, now: Instant) -> Id {
+    fn join(&mut self) -> Id {
         let id = self.next;
         self.next += 1;
         let viewer = Viewer {
@@ -274,7 +274,7 @@ impl Streams {
     pub fn seat(&self) -> Seat {
         let (sender, stream) = watch::channel(Stream::Main);
         let mut state = self.inner.lock();
-        let id = state.policy.join(Instant::now());
+        let id = state.policy.join();
         state.seats.insert(id, sender);
         drop(state);
         Seat { id, stream, inner: self.inner.clone() }
@@ -351,7 +351,7 @@ mod tests {
         fn new(viewers: usize) -> (Self, Vec<Id>) {
             let now = Instant::now();
             let mut policy = Policy::new(500..=2000, Some(150..=500));
-            let ids = (0..viewers).map(|_| policy.join(now)).collect();
+            let ids = (0..viewers).map(|_| policy.join()).collect();
             (Self { policy, now, moves: Vec::new(), changes: 0 }, ids)
         }
 

@@ -56,12 +56,15 @@ pub struct ViewerOptions {
     pub local: Vec<SocketAddr>,
     /// On TCP only, as behind a firewall that lets no UDP through.
     pub tcp: bool,
+    /// Whether he reads the `media` channel.
+    pub reads: bool,
 }
 
 impl ViewerOptions {
     /// On the loopback interface.
     pub fn new(transport: Transport) -> Self {
-        Self { transport, local: vec!["127.0.0.1:0".parse().unwrap()], tcp: false }
+        let local = vec!["127.0.0.1:0".parse().unwrap()];
+        Self { transport, local, tcp: false, reads: true }
     }
 }
 
@@ -105,6 +108,8 @@ pub struct Viewer {
     outgoing: mpsc::Sender<Outgoing>,
     tasks: Vec<JoinHandle<()>>,
     transport: Transport,
+    /// The `media` channel of one who reads nothing.
+    unread: Option<Arc<dyn DataChannel>>,
     /// To the camera; the line to the rendezvous is another one.
     pub path: Path,
 }
@@ -138,7 +143,7 @@ impl Viewer {
         let connection = PeerConnectionBuilder::new()
             .with_configuration(RTCConfigurationBuilder::new().build())
             .with_media_engine(engine)
-            .with_setting_engine(settings())
+            .with_setting_engine(settings(options.reads))
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(handler))
             .with_runtime(Arc::new(PathRuntime(TokioRuntime, path.clone())))
@@ -149,6 +154,7 @@ impl Viewer {
             .unwrap();
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
         let mut tasks = Vec::new();
+        let mut unread = None;
         let control = connection.create_data_channel(CHANNEL, None).await.unwrap();
         tasks.push(tokio::spawn(read_control(control.clone(), received.clone())));
         match options.transport {
@@ -161,7 +167,11 @@ impl Viewer {
             }
             Transport::Fmp4 => {
                 let media = connection.create_data_channel(MEDIA_CHANNEL, None).await.unwrap();
-                tasks.push(tokio::spawn(read_media(media, received.clone(), begun)));
+                if options.reads {
+                    tasks.push(tokio::spawn(read_media(media, received.clone(), begun)));
+                } else {
+                    unread = Some(media);
+                }
             }
         }
         let offer = connection.create_offer(None).await.unwrap();
@@ -194,7 +204,8 @@ impl Viewer {
             }
         }));
         let transport = options.transport;
-        Self { connection, control, received: receiver, video, outgoing, tasks, transport, path }
+        let received = receiver;
+        Self { connection, control, received, video, outgoing, tasks, transport, path, unread }
     }
 
     /// What the camera gave him to take the session up again.
@@ -315,9 +326,15 @@ async fn listen(socket: &mut Option<Socket>) -> Option<ToViewer> {
 }
 
 /// A browser nominates a path as soon as it works; the library would wait for a better one.
-fn settings() -> SettingEngine {
+fn settings(reads: bool) -> SettingEngine {
     let at_once = Some(Duration::ZERO);
-    SettingEngineBuilder::new()
+    let settings = SettingEngineBuilder::new();
+    // Who reads nothing has no room for what he doesn't read.
+    let settings = match reads {
+        true => settings,
+        false => settings.with_sctp_max_receive_buffer_size(64 * 1024),
+    };
+    settings
         .with_host_acceptance_min_wait(at_once)
         .with_srflx_acceptance_min_wait(at_once)
         .with_prflx_acceptance_min_wait(at_once)

@@ -161,19 +161,22 @@ impl Controller {
         }
     }
 
-    /// A packet of `bytes` (RTP, header included) leaves now. Its transport-wide number.
-    pub fn sent(&mut self, now: Instant, bytes: usize, repair: bool) -> u16 {
+    /// A packet of `bytes` (RTP, header included) leaves now. `picture`: the sequence number of the
+    /// picture packet that it is, or repeats (`repair`). Its transport-wide number.
+    pub fn sent(&mut self, now: Instant, bytes: usize, picture: Option<u16>, repair: bool) -> u16 {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(OVERHEAD);
         self.sent = Some(now);
         self.repair.add(now, bytes, repair);
-        self.history.push(now, bytes)
+        self.history.push(now, bytes, picture)
     }
 
-    /// The viewer reports. False where the report makes no sense and was ignored.
-    pub fn feedback(&mut self, now: Instant, report: &TransportLayerCc) -> bool {
+    /// The viewer reports. Sequence numbers of the picture packets that he says are lost; none
+    /// where the report makes no sense and was ignored.
+    pub fn feedback(&mut self, now: Instant, report: &TransportLayerCc) -> Option<Vec<u16>> {
         if report.packet_status_count > MAX_REPORTED {
-            return false;
+            return None;
         }
+        let mut missed = Vec::new();
         let (mut arrived, mut lost) = (0, 0);
         let mut latest: Option<Instant> = None;
         let known = self.reported.is_some();
@@ -201,6 +204,7 @@ impl Controller {
                     (Fate::Unknown, None) => {
                         sent.fate = Fate::Lost;
                         lost += 1;
+                        missed.extend(sent.picture);
                         self.bursts.interrupt();
                     }
                     (Fate::Unknown | Fate::Lost, Some(at)) => {
@@ -237,7 +241,7 @@ impl Controller {
         }
         self.reported = Some(now);
         self.assess(now);
-        true
+        Some(missed)
     }
 
     /// From a viewer without transport-wide feedback.

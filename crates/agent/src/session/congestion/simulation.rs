@@ -184,7 +184,7 @@ impl World {
     }
 
     fn send(&mut self, packet: &Packet) {
-        let number = self.controller.sent(self.instant(), packet.bytes, false);
+        let number = self.controller.sent(self.instant(), packet.bytes, None, false);
         self.numbered = number.wrapping_add(1);
         let Path { rate, delay, queue, loss, others, jitter } = self.path;
         let free = self.link_free.max(self.now);
@@ -436,11 +436,31 @@ fn a_path_that_breaks_is_not_flooded_and_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_report_tells_once_which_pictures_packets_are_lost() {
+    let start = Instant::now();
+    let mut controller = Controller::new(start, Limits { floor: 150, ceiling: 2_300 });
+    for number in 0..4_u16 {
+        controller.sent(start, 1_000, (number != 2).then_some(700 + number), number == 3);
+    }
+    let report = TransportLayerCc {
+        packet_status_count: 4,
+        packet_chunks: vec![PacketStatusChunk::StatusVectorChunk(StatusVectorChunk {
+            symbol_list: vec![SymbolTypeTcc::PacketNotReceived; 7],
+            ..Default::default()
+        })],
+        ..Default::default()
+    };
+    let later = start + Duration::from_millis(100);
+    assert_eq!(controller.feedback(later, &report), Some(vec![700, 701, 703]));
+    assert_eq!(controller.feedback(later, &report), Some(Vec::new()));
+}
+
+#[test]
 fn nonsense_is_ignored() {
     let start = Instant::now();
     let mut controller = Controller::new(start, Limits { floor: 150, ceiling: 2_300 });
     for number in 0..100_u64 {
-        controller.sent(start + Duration::from_millis(number), 1_000, false);
+        controller.sent(start + Duration::from_millis(number), 1_000, Some(number as u16), false);
     }
     let vector = |symbol_list| {
         PacketStatusChunk::StatusVectorChunk(StatusVectorChunk {
@@ -452,12 +472,12 @@ fn nonsense_is_ignored() {
     // More packets than can be remembered; arrivals without times; packets never sent; time that
     // goes back.
     let mut report = TransportLayerCc { packet_status_count: 60_000, ..Default::default() };
-    assert!(!controller.feedback(late, &report));
+    assert_eq!(controller.feedback(late, &report), None);
     report.packet_status_count = 7;
     report.packet_chunks = vec![vector(vec![SymbolTypeTcc::PacketReceivedLargeDelta; 7])];
-    assert!(controller.feedback(late, &report));
+    assert_eq!(controller.feedback(late, &report), Some(Vec::new()));
     report.base_sequence_number = 40_000;
-    assert!(controller.feedback(late, &report));
+    assert_eq!(controller.feedback(late, &report), Some(Vec::new()));
     report.base_sequence_number = 10;
     report.recv_deltas = (0..7)
         .map(|index| RecvDelta {

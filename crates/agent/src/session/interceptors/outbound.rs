@@ -45,7 +45,8 @@ pub(super) struct Outbound {
     /// From the first packet on.
     control: Option<(Controller, Pacer)>,
     streams: Vec<Stream>,
-    repairs: VecDeque<rtp::Packet>,
+    /// With the sequence number of what each repeats.
+    repairs: VecDeque<(rtp::Packet, u16)>,
     pictures: VecDeque<rtp::Packet>,
     /// Bytes in both.
     waiting: usize,
@@ -106,23 +107,24 @@ impl Outbound {
                 break;
             }
             // Repairs first: what is behind them can't be shown without.
-            let (packet, repair) = match self.repairs.pop_front() {
-                Some(packet) => (packet, true),
+            let (packet, repeats) = match self.repairs.pop_front() {
+                Some((packet, number)) => (packet, Some(number)),
                 None => match self.pictures.pop_front() {
-                    Some(packet) => (packet, false),
+                    Some(packet) => (packet, None),
                     None => break,
                 },
             };
             self.waiting = self.waiting.saturating_sub(size(&packet));
-            self.send(now, packet, repair);
+            self.send(now, packet, repeats);
         }
         if let Some((_, pacer)) = &self.control {
             self.wire.set_queue(pacer.duration(self.waiting), pace);
         }
     }
 
-    /// Sends a packet now.
-    fn send(&mut self, now: Instant, mut packet: rtp::Packet, repair: bool) {
+    /// Sends a packet now; `repeats`: the sequence number of the one that it repeats.
+    fn send(&mut self, now: Instant, mut packet: rtp::Packet, repeats: Option<u16>) {
+        let repair = repeats.is_some();
         let bytes = size(&packet);
         let ssrc = packet.header.ssrc;
         let stream = self
@@ -130,7 +132,11 @@ impl Outbound {
             .iter_mut()
             .find(|stream| stream.ssrc == ssrc || stream.repair_ssrc == Some(ssrc));
         let mut extension = None;
+        let mut picture = None;
         if let Some(stream) = stream {
+            if !stream.sound {
+                picture = repeats.or(Some(packet.header.sequence_number));
+            }
             extension = stream.extension;
             if let (Some(kept), false) = (&mut stream.repair, repair) {
                 kept.keep(now, &packet);
@@ -145,7 +151,7 @@ impl Outbound {
         let (controller, pacer) = self.control(now);
         pacer.left(now, bytes);
         if let Some(id) = extension {
-            let number = controller.sent(now, bytes, repair);
+            let number = controller.sent(now, bytes, picture, repair);
             extend(&mut packet, id, &number.to_be_bytes());
         }
         self.write.push_back(TaggedPacket {
@@ -155,26 +161,33 @@ impl Outbound {
         });
     }
 
-    fn enqueue(&mut self, packet: rtp::Packet, repair: bool) {
-        let (queue, most) = match repair {
-            true => (&mut self.repairs, MAX_REPAIRS),
-            false => (&mut self.pictures, MAX_QUEUED),
-        };
-        if queue.len() < most {
+    fn enqueue(&mut self, packet: rtp::Packet) {
+        if self.pictures.len() < MAX_QUEUED {
             self.waiting += size(&packet);
-            queue.push_back(packet);
+            self.pictures.push_back(packet);
         }
     }
 
     fn hear(&mut self, now: Instant, report: &dyn rtcp::Packet) {
         let report = report.as_any();
         if let Some(feedback) = report.downcast_ref::<TransportLayerCc>() {
-            let (controller, _) = self.control(now);
-            if !controller.feedback(now, feedback) {
-                tracing::debug!("feedback that makes no sense");
+            // Not only what the viewer asks for is repeated: his request can be lost, and so can a
+            // repeated packet, which he waits a round trip for before he asks again.
+            match self.control(now).0.feedback(now, feedback) {
+                Some(missed) => {
+                    let pictures = |stream: &Stream| !stream.sound;
+                    self.repeat(now, pictures, missed.into_iter());
+                }
+                None => tracing::debug!("feedback that makes no sense"),
             }
         } else if let Some(nack) = report.downcast_ref::<TransportLayerNack>() {
-            self.repeat(now, nack);
+            let of = |stream: &Stream| stream.ssrc == nack.media_ssrc;
+            let wanted = nack.nacks.iter().flat_map(|pair| {
+                let bits = (0..16).filter(|bit| pair.lost_packets & (1 << bit) != 0);
+                let following = bits.map(|bit| pair.packet_id.wrapping_add(bit + 1));
+                std::iter::once(pair.packet_id).chain(following)
+            });
+            self.repeat(now, of, wanted);
             return;
         } else if let Some(report) = report.downcast_ref::<ReceiverReport>() {
             let streams = &self.streams;
@@ -198,26 +211,25 @@ impl Outbound {
         self.wire.set_status(status);
     }
 
-    fn repeat(&mut self, now: Instant, nack: &TransportLayerNack) {
+    /// Repeats what is `wanted` of a stream, as far as that may be.
+    fn repeat(
+        &mut self,
+        now: Instant,
+        of: impl Fn(&Stream) -> bool,
+        wanted: impl Iterator<Item = u16>,
+    ) {
         let (controller, _) = self.control(now);
         let (rtt, rate) = (controller.rtt(), controller.target());
-        let Some(repair) = self
-            .streams
-            .iter_mut()
-            .find(|stream| stream.ssrc == nack.media_ssrc)
-            .and_then(|stream| stream.repair.as_mut())
-        else {
-            return;
-        };
-        let mut packets = Vec::new();
-        for pair in &nack.nacks {
-            let bits = (0..16).filter(|bit| pair.lost_packets & (1 << bit) != 0);
-            let wanted = std::iter::once(pair.packet_id)
-                .chain(bits.map(|bit| pair.packet_id.wrapping_add(bit + 1)));
-            packets.extend(wanted.filter_map(|wanted| repair.repeat(now, wanted, rtt, rate)));
-        }
-        for packet in packets {
-            self.enqueue(packet, true);
+        let stream = self.streams.iter_mut().find(|stream| of(stream));
+        let Some(repair) = stream.and_then(|stream| stream.repair.as_mut()) else { return };
+        for number in wanted {
+            if self.repairs.len() >= MAX_REPAIRS {
+                return;
+            }
+            if let Some(packet) = repair.repeat(now, number, rtt, rate) {
+                self.waiting += size(&packet);
+                self.repairs.push_back((packet, number));
+            }
         }
     }
 }
@@ -270,9 +282,9 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Outbound {
         };
         let ssrc = packet.header.ssrc;
         if self.streams.iter().any(|stream| stream.ssrc == ssrc && stream.sound) {
-            self.send(now, packet, false);
+            self.send(now, packet, None);
         } else {
-            self.enqueue(packet, false);
+            self.enqueue(packet);
         }
         self.release(now);
         Ok(())

@@ -102,7 +102,8 @@ impl Repair {
     ) -> Option<rtp::Packet> {
         let first = self.kept.front()?.sequence_number;
         let kept = self.kept.get_mut(usize::from(sequence_number.wrapping_sub(first)))?;
-        let interval = rtt.max(MIN_INTERVAL);
+        // Somewhat less than a round trip: a viewer who asks again after one means it.
+        let interval = (rtt * 3 / 4).max(MIN_INTERVAL);
         if now.duration_since(kept.sent) > MAX_AGE
             || kept.repeated.is_some_and(|repeated| now.duration_since(repeated) < interval)
             || !self.budget.take(now, rate * SHARE, kept.payload.len() + 60)
