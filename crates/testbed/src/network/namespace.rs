@@ -33,7 +33,7 @@ impl Namespace {
             return Err(Error::Missing {
                 program: format!("root's right, for {what},"),
                 remedy: "run it as root, or in a user namespace of yours \
-                         (unshare --user --map-root-user --net …); scripts/test takes sudo"
+                         (unshare --user --map-root-user …); scripts/test takes sudo"
                     .to_owned(),
             });
         }

@@ -51,7 +51,7 @@ enum What {
     #[command(flatten)]
     Here(Here),
     /// Paths through routers and firewalls, lossy lines, a bottleneck. Makes networks, which needs
-    /// root, or a user namespace: unshare --user --map-root-user --net measure network
+    /// root, or a user namespace: unshare --user --map-root-user measure network
     Network {
         /// Only this row of the table (may be given several times)
         #[arg(long = "row", value_name = "NAME")]
