@@ -1,14 +1,17 @@
 //! A real TURN server (coturn) on the loopback interface, and certificates for it.
 
 use std::{
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use peercam_protocol::signalling::IceServer;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::ring};
 use tempfile::TempDir;
 
 use super::PATIENCE;
@@ -87,7 +90,9 @@ impl Coturn {
         let to = (Ipv4Addr::LOCALHOST, self.port);
         while begun.elapsed() < PATIENCE {
             let answers = match self.over {
-                Over::Tcp | Over::Tls => TcpStream::connect(to).is_ok(),
+                // Its first connections are accepted before it is ready, and then forgotten.
+                Over::Tcp => answers(to.into(), &binding_request()),
+                Over::Tls => answers(to.into(), &client_hello()),
                 Over::Udp => {
                     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
                     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -223,6 +228,26 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Whether anything comes back on a stream.
+fn answers(to: SocketAddr, question: &[u8]) -> bool {
+    let Ok(mut stream) = TcpStream::connect(to) else { return false };
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream.write_all(question).is_ok() && stream.read_exact(&mut [0]).is_ok()
+}
+
+/// The first message of a TLS handshake.
+fn client_hello() -> Vec<u8> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let mut hello = Vec::new();
+    ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut hello).unwrap();
+    hello
 }
 
 /// RFC 8489 §5.
