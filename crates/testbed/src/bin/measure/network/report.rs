@@ -80,6 +80,7 @@ impl Figure {
 
     fn show(&self) -> String {
         let value = match self.value {
+            Some(value) if self.unit.is_empty() => value.to_string(),
             Some(value) => format!("{value} {}", self.unit),
             None => "unknown".to_owned(),
         };

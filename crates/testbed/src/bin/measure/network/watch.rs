@@ -19,11 +19,11 @@ const CLICKS: usize = 10;
 /// Between two clicks: shorter than the encoders linger, so that they go on running.
 const BETWEEN: Duration = Duration::from_millis(500);
 /// Before figures are taken: buffers and the bit rate are still settling.
-pub const SETTLING: Duration = Duration::from_secs(5);
+pub const SETTLING: Duration = Duration::from_secs(4);
 /// How long is watched on a good line.
 const WATCHED: Duration = Duration::from_secs(10);
 /// The same on a bad one: chance needs time.
-const WATCHED_BAD: Duration = Duration::from_secs(30);
+const WATCHED_BAD: Duration = Duration::from_secs(20);
 
 const PLAYER: &str = "document.querySelector('peercam-player')";
 
