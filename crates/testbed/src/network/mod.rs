@@ -8,7 +8,7 @@
 //! | [`world`] | [`World`]: homes, routers, internet, as a [`Plan`](world::Plan) wants them |
 //! | [`namespace`] | [`Namespace`]: a network without a name, gone when we are |
 //! | [`hop`] | [`Hop`]: a cable between two namespaces with rate, loss and delay |
-//! | [`line`] | [`Impairment`], and what it does to frames, as arithmetic |
+//! | [`mod@line`] | [`Impairment`], and what it does to frames, as arithmetic |
 //! | [`router`] | [`Router`]: address translation and firewalls |
 //! | [`place`] | [`Place`]: where a program runs; doors for this host into a namespace |
 //! | [`turn`] | [`TurnServer`]: coturn |
