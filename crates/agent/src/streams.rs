@@ -8,7 +8,7 @@
 //!   moves to the second, smaller encode; so does a lone viewer who can't take the least bit rate.
 //!   Without a second encode he stays, and pictures are dropped for him alone.
 //! - He comes back on trial when his path has carried the main encode's rate for some seconds, or
-//!   so much more than the second encode's as can be seen while he gets that one. During the trial
+//!   for so long nothing showed that it doesn't: more than he gets can't be seen. During the trial
 //!   he pulls nobody down; each time it fails, the next one waits twice as long.
 //! - The second encode follows the slowest of its viewers in the same way, and runs only while it
 //!   has any.
@@ -68,6 +68,8 @@ struct Viewer {
     stream: Stream,
     /// Bit rate of the picture that his path carries, in kbit/s; none before anything is known.
     kbps: Option<u32>,
+    /// That grows, and no limit is known.
+    open: bool,
     /// Since when he could not follow, or could come back.
     wrong_since: Option<Instant>,
     /// When he came back to the main encode, if he did.
@@ -128,6 +130,7 @@ impl Policy {
         let viewer = Viewer {
             stream: Stream::Main,
             kbps: None,
+            open: false,
             wrong_since: None,
             returned: None,
             proof: PROOF,
@@ -145,10 +148,11 @@ impl Policy {
         self.decide(now)
     }
 
-    /// A viewer's path carries a picture of `kbps`.
-    fn report(&mut self, now: Instant, id: Id, kbps: u32) -> Vec<Order> {
+    /// A viewer's path carries a picture of `kbps`; `open`: that grows, and no limit is known.
+    fn report(&mut self, now: Instant, id: Id, kbps: u32, open: bool) -> Vec<Order> {
         if let Some(viewer) = self.viewers.get_mut(&id) {
             viewer.kbps = Some(kbps);
+            viewer.open = open;
         }
         self.decide(now)
     }
@@ -215,10 +219,10 @@ impl Policy {
         let viewer = self.viewers.get_mut(&id)?;
         let kbps = f64::from(viewer.kbps?);
         let (wrong, patience, there) = match viewer.stream {
-            Stream::Main => (kbps < least * (1.0 - STEP), PATIENCE, Stream::Sub),
+            Stream::Main => (!viewer.open && kbps < least * (1.0 - STEP), PATIENCE, Stream::Sub),
             Stream::Sub => {
                 let needed = if alone { least * MARGIN } else { current.max(least * MARGIN) };
-                (kbps >= needed.min(seen), viewer.proof, Stream::Main)
+                (viewer.open || kbps >= needed.min(seen), viewer.proof, Stream::Main)
             }
         };
         if !wrong {
@@ -312,11 +316,11 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// The viewer's path carries a picture of `kbps` kbit/s. To be told several times a second:
-    /// nothing else makes time pass here.
-    pub fn report(&self, kbps: u32) {
+    /// The viewer's path carries a picture of `kbps` kbit/s; `open`: that grows, and no limit is
+    /// known. To be told several times a second: nothing else makes time pass here.
+    pub fn report(&self, kbps: u32, open: bool) {
         let mut state = self.inner.lock();
-        let orders = state.policy.report(Instant::now(), self.id, kbps);
+        let orders = state.policy.report(Instant::now(), self.id, kbps, open);
         self.inner.obey(&state, orders);
     }
 
@@ -360,7 +364,7 @@ mod tests {
             for _ in 0..seconds * 10 {
                 self.now += Duration::from_millis(100);
                 for (id, kbps) in reports {
-                    let orders = self.policy.report(self.now, *id, *kbps);
+                    let orders = self.policy.report(self.now, *id, *kbps, false);
                     self.note(orders);
                 }
             }
@@ -434,6 +438,19 @@ mod tests {
     }
 
     #[test]
+    fn a_quiet_picture_does_not_keep_anybody_from_coming_back() {
+        let (mut world, ids) = World::new(1);
+        world.run(3, &[(ids[0], 200)]);
+        assert_eq!(world.moves, [(ids[0], Stream::Sub)]);
+        for _ in 0..50 {
+            world.now += Duration::from_millis(100);
+            let orders = world.policy.report(world.now, ids[0], 150, true);
+            world.note(orders);
+        }
+        assert_eq!(world.moves[1..], [(ids[0], Stream::Main)]);
+    }
+
+    #[test]
     fn a_trial_that_fails_costs_the_others_nothing_and_the_next_one_waits_longer() {
         let (mut world, ids) = World::new(2);
         let good = (ids[0], 2400);
@@ -502,14 +519,14 @@ mod tests {
         let (mut world, ids) = World::new(1);
         for step in 0..200_u32 {
             world.now += Duration::from_millis(20);
-            let orders = world.policy.report(world.now, ids[0], 2000 - step * 7);
+            let orders = world.policy.report(world.now, ids[0], 2000 - step * 7, false);
             world.note(orders);
         }
         assert!(world.changes <= 17, "{} in 4 s, down", world.changes);
         world.changes = 0;
         for step in 0..200_u32 {
             world.now += Duration::from_millis(20);
-            let orders = world.policy.report(world.now, ids[0], 600 + step * 7);
+            let orders = world.policy.report(world.now, ids[0], 600 + step * 7, false);
             world.note(orders);
         }
         assert!(world.changes <= 5, "{} in 4 s, up", world.changes);

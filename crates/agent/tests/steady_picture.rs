@@ -5,11 +5,14 @@ mod support;
 
 use std::time::Duration;
 
-use peercam_protocol::{control::Request, signalling::Transport};
-use support::{Agent, ROOM, Rendezvous, Viewer, ViewerOptions};
+use peercam_protocol::{
+    control::{Event, Request, Stream},
+    signalling::Transport,
+};
+use support::{Agent, ROOM, Rendezvous, Viewer, ViewerOptions, viewer::Received};
 
 /// A picture that needs its bit rate.
-const VIDEO: &str = "video = { width = 640, height = 360, framerate = 30, bitrate-kbps = 1000 }";
+const VIDEO: &str = "video = { width = 640, height = 360, framerate = 30, bitrate-kbps = 1000, min-bitrate-kbps = 150 }";
 
 /// bit/s that come through in so much time.
 async fn rate(viewer: &Viewer, time: Duration) -> u64 {
@@ -27,7 +30,7 @@ async fn a_narrow_path_is_followed_down_and_up_again() {
     viewer.until("a stream in full flow", |all| all.frames > 60).await;
     let free = rate(&viewer, Duration::from_secs(3)).await;
 
-    let narrow = free * 6 / 10;
+    let narrow = free * 7 / 10;
     viewer.path.narrow(narrow);
     tokio::time::sleep(Duration::from_secs(6)).await;
     let frames = viewer.received().frames;
@@ -102,4 +105,42 @@ async fn a_viewer_who_reads_nothing_is_sent_nothing_more() {
     lazy.until("an answer", |all| all.events.len() > 2).await;
     other.plays_on().await;
     agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_follow_gets_the_smaller_encode_and_comes_back_while_others_notice_nothing() {
+    support::log();
+    let rendezvous = Rendezvous::start().await;
+    let agent = Agent::start(rendezvous.address, VIDEO).await;
+    let options = ViewerOptions::new(Transport::Rtp);
+    let other = Viewer::join(rendezvous.address, ROOM, options.clone()).await;
+    let viewer = Viewer::join(rendezvous.address, ROOM, options).await;
+    viewer.until("a stream in full flow", |all| all.frames > 60).await;
+    assert_eq!(streams(&viewer.received()), [(Stream::Main, 640)]);
+
+    viewer.path.narrow(180_000);
+    let all = viewer.until("the smaller encode", |all| streams(all).len() > 1).await;
+    assert_eq!(streams(&all)[1], (Stream::Sub, 320));
+    let key_frames = all.key_frames;
+    viewer.until("a picture of it", |all| all.key_frames > key_frames).await;
+    viewer.plays_on().await;
+
+    viewer.path.narrow(0);
+    let all = viewer.until("the main encode again", |all| streams(all).len() > 2).await;
+    assert_eq!(streams(&all)[2], (Stream::Main, 640));
+    viewer.plays_on().await;
+    assert_eq!(streams(&other.received()), [(Stream::Main, 640)]);
+    assert_eq!(other.received().lost, 0);
+    agent.stop().await;
+}
+
+/// What the viewer was told he gets, with its width.
+fn streams(all: &Received) -> Vec<(Stream, u32)> {
+    all.events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Stream { stream, width, .. } => Some((*stream, *width)),
+            _ => None,
+        })
+        .collect()
 }

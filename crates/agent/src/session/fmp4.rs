@@ -83,7 +83,7 @@ pub(super) async fn run(
         let now = Instant::now();
         let waiting = channel.outstanding_bytes().await?;
         backlog.observe(now, bytes, waiting);
-        source.seat().report(backlog.kbps().saturating_sub(BESIDES_KBPS));
+        source.seat().report(backlog.kbps().saturating_sub(BESIDES_KBPS), backlog.is_open());
         if said.elapsed() >= ESTIMATE_INTERVAL {
             said = now;
             debug!("estimate {} kbit/s; {waiting} bytes wait", backlog.kbps());

@@ -122,7 +122,7 @@ impl Sender {
                 Ok(()) = estimate.changed() => {
                     let status = *estimate.borrow_and_update();
                     let Some(status) = status else { continue };
-                    source.seat().report(self.picture_kbps(&status));
+                    source.seat().report(self.picture_kbps(&status), status.open);
                     if said.elapsed() >= ESTIMATE_INTERVAL {
                         said = Instant::now();
                         debug!("{status}");

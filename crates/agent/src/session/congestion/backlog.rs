@@ -28,6 +28,8 @@ const SPANS: usize = 6;
 const SPAN: Duration = Duration::from_secs(5);
 /// A path's own round trip is not believed to be longer.
 const MAX_BASE: Duration = Duration::from_millis(300);
+/// A limit that was met is remembered for so long.
+const MEMORY: Duration = Duration::from_secs(10);
 /// Growth a second.
 const GROWTH: f64 = 0.08;
 
@@ -49,6 +51,7 @@ pub(in crate::session) struct Backlog {
     base: VecDeque<(Instant, Duration)>,
     cut: Option<Instant>,
     grown: Instant,
+    open: bool,
 }
 
 impl Backlog {
@@ -62,6 +65,7 @@ impl Backlog {
             base: VecDeque::new(),
             cut: None,
             grown: now,
+            open: false,
         }
     }
 
@@ -78,6 +82,7 @@ impl Backlog {
         let excess = standing.saturating_sub(base);
         if excess > OVERUSE {
             self.grown = now;
+            self.open = false;
             if self.cut.is_none_or(|cut| now.duration_since(cut) >= PAUSE) {
                 // The more waits, the less is sent, so that it drains.
                 let share = (0.95 - excess.as_secs_f64() * 0.4).clamp(0.6, 0.9);
@@ -99,6 +104,7 @@ impl Backlog {
             if self.target < tried {
                 self.aim((self.target * (1.0 + GROWTH * elapsed)).min(tried));
             }
+            self.open = self.cut.is_none_or(|cut| now.duration_since(cut) >= MEMORY);
         } else {
             self.grown = now;
         }
@@ -107,6 +113,11 @@ impl Backlog {
     /// What the channel carries, in kbit/s.
     pub fn kbps(&self) -> u32 {
         (self.target / 1e3) as u32
+    }
+
+    /// It grows, and no limit is known.
+    pub fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Bytes that take `time` at what the channel carries.

@@ -69,6 +69,15 @@ pub(in crate::session) enum Report {
     Estimate(f64),
 }
 
+/// What a report says of a picture packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::session) enum Picture {
+    /// It is lost, or what repeated it is.
+    Lost,
+    /// It has come after all, or what repeated it has.
+    Arrived,
+}
+
 /// How things stand.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::session) struct Status {
@@ -76,6 +85,8 @@ pub(in crate::session) struct Status {
     pub target_kbps: u32,
     /// What of it is left for first transmissions.
     pub media_kbps: u32,
+    /// It grows, and no limit is known.
+    pub open: bool,
     /// The standing queue.
     pub queue: Duration,
     /// Round trip, feedback's own delay included.
@@ -86,7 +97,7 @@ pub(in crate::session) struct Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { target_kbps, media_kbps, queue, rtt, loss } = self;
+        let Self { target_kbps, media_kbps, queue, rtt, loss, .. } = self;
         let (queue, rtt, loss) = (queue.as_millis(), rtt.as_millis(), loss * 100.0);
         write!(
             f,
@@ -125,6 +136,8 @@ pub(in crate::session) struct Controller {
     loss_cut: Option<(Instant, f64)>,
     drain: Option<Drain>,
     grown: Instant,
+    /// It grows, and no limit is known.
+    open: bool,
     reported: Option<Instant>,
     sent: Option<Instant>,
     round_trips: VecDeque<Duration>,
@@ -153,6 +166,7 @@ impl Controller {
             loss_cut: None,
             drain: None,
             grown: now,
+            open: false,
             reported: None,
             sent: None,
             round_trips: VecDeque::new(),
@@ -167,16 +181,20 @@ impl Controller {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(OVERHEAD);
         self.sent = Some(now);
         self.repair.add(now, bytes, repair);
-        self.history.push(now, bytes, picture)
+        self.history.push(now, bytes, picture, repair)
     }
 
-    /// The viewer reports. Sequence numbers of the picture packets that he says are lost; none
+    /// The viewer reports. What that means for picture packets, by their sequence number; none
     /// where the report makes no sense and was ignored.
-    pub fn feedback(&mut self, now: Instant, report: &TransportLayerCc) -> Option<Vec<u16>> {
+    pub fn feedback(
+        &mut self,
+        now: Instant,
+        report: &TransportLayerCc,
+    ) -> Option<Vec<(u16, Picture)>> {
         if report.packet_status_count > MAX_REPORTED {
             return None;
         }
-        let mut missed = Vec::new();
+        let mut news = Vec::new();
         let (mut arrived, mut lost) = (0, 0);
         let mut latest: Option<Instant> = None;
         let known = self.reported.is_some();
@@ -204,12 +222,15 @@ impl Controller {
                     (Fate::Unknown, None) => {
                         sent.fate = Fate::Lost;
                         lost += 1;
-                        missed.extend(sent.picture);
+                        news.extend(sent.picture.map(|number| (number, Picture::Lost)));
                         self.bursts.interrupt();
                     }
                     (Fate::Unknown | Fate::Lost, Some(at)) => {
                         if sent.fate == Fate::Lost {
                             self.loss.correct();
+                        }
+                        if sent.repair || sent.fate == Fate::Lost {
+                            news.extend(sent.picture.map(|number| (number, Picture::Arrived)));
                         }
                         sent.fate = Fate::Arrived;
                         arrived += 1;
@@ -241,7 +262,7 @@ impl Controller {
         }
         self.reported = Some(now);
         self.assess(now);
-        Some(missed)
+        Some(news)
     }
 
     /// From a viewer without transport-wide feedback.
@@ -287,9 +308,8 @@ impl Controller {
         Status {
             target_kbps: (self.target / 1e3) as u32,
             media_kbps: (media / 1e3) as u32,
-            queue: Duration::from_micros(
-                self.queue.back().map_or(0, |(_, queue)| queue.unsigned_abs()),
-            ),
+            open: self.open,
+            queue: Duration::from_micros(self.queue().unsigned_abs()),
             rtt: self.rtt(),
             loss: self.loss.ratio().unwrap_or_default(),
         }
@@ -313,8 +333,15 @@ impl Controller {
         match (self.drain, self.capacity) {
             (Some(_), Some((capacity, _))) => capacity / 2.0,
             (Some(_), None) => self.target / 2.0,
+            // What the link can't take waits here, where it can be dropped.
+            (None, _) if self.queue() >= OVERUSE => self.target,
             (None, _) => (self.target * 1.3).max(self.bursts.rate() * 0.9),
         }
+    }
+
+    /// The standing queue as it was last seen, in µs.
+    fn queue(&self) -> i64 {
+        self.queue.back().map_or(0, |(_, queue)| *queue)
     }
 
     /// Whether reports have stopped coming though packets leave.
@@ -373,6 +400,7 @@ impl Controller {
             return;
         }
         self.grown = now;
+        self.open = false;
     }
 
     /// How the standing queue has changed, in µs.
@@ -478,12 +506,13 @@ impl Controller {
             };
             target = (target * (1.0 + pace * elapsed)).min(tried);
         }
+        self.open = self.capacity.is_none();
         self.aim(target);
     }
 
     fn say(&self, what: &str, arrives: f64) {
         let (target, arrives) = ((self.target / 1e3) as u32, (arrives / 1e3) as u32);
-        let queue = self.queue.back().map_or(0, |(_, queue)| queue / 1_000);
+        let queue = self.queue() / 1_000;
         debug!(target, arrives, queue, "estimate: {what}");
     }
 

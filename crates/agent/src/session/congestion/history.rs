@@ -17,6 +17,7 @@ pub(super) struct Sent {
     pub bytes: u32,
     /// The picture packet it is, or repeats: its RTP sequence number.
     pub picture: Option<u16>,
+    pub repair: bool,
     pub fate: Fate,
 }
 
@@ -38,13 +39,13 @@ pub(super) struct History {
 
 impl History {
     /// Remembers a packet and numbers it.
-    pub fn push(&mut self, at: Instant, bytes: u32, picture: Option<u16>) -> u16 {
+    pub fn push(&mut self, at: Instant, bytes: u32, picture: Option<u16>, repair: bool) -> u16 {
         while self.packets.len() >= CAPACITY
             || self.packets.front().is_some_and(|sent| at.duration_since(sent.at) > MAX_AGE)
         {
             self.packets.pop_front();
         }
-        self.packets.push_back(Sent { at, bytes, picture, fate: Fate::Unknown });
+        self.packets.push_back(Sent { at, bytes, picture, repair, fate: Fate::Unknown });
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         number
@@ -81,14 +82,14 @@ mod tests {
         let start = Instant::now();
         let mut history = History::default();
         for index in 0..70_000_u32 {
-            let number = history.push(start, index, None);
+            let number = history.push(start, index, None, false);
             assert_eq!(number, index as u16);
         }
         assert_eq!(history.get(69_999_u32 as u16).unwrap().bytes, 69_999);
         assert_eq!(history.get((70_000 - CAPACITY as u32) as u16).unwrap().bytes, 70_000 - 2048);
         assert!(history.get((70_000 - CAPACITY as u32 - 1) as u16).is_none(), "too old");
         assert!(history.get(70_000_u32 as u16).is_none(), "not yet sent");
-        history.push(start + MAX_AGE * 2, 1, None);
+        history.push(start + MAX_AGE * 2, 1, None, false);
         assert!(history.get(69_999_u32 as u16).is_none());
     }
 
@@ -97,7 +98,7 @@ mod tests {
         let start = Instant::now();
         let mut history = History::default();
         for _ in 0..10 {
-            history.push(start, 100, None);
+            history.push(start, 100, None, false);
         }
         history.get(3).unwrap().fate = Fate::Arrived;
         assert_eq!(history.unreported_before(7, 100), 300);

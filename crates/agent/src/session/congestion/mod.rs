@@ -31,5 +31,5 @@ mod simulation;
 
 pub(super) use backlog::Backlog;
 pub(super) use bucket::Bucket;
-pub(super) use controller::{Controller, Limits, Report, Status};
+pub(super) use controller::{Controller, Limits, Picture, Report, Status};
 pub(super) use pacer::Pacer;

@@ -11,7 +11,7 @@ use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
     SymbolTypeTcc, TransportLayerCc,
 };
 
-use super::{Controller, Limits, Pacer};
+use super::{Controller, Limits, Pacer, Picture};
 
 const MS: u64 = 1_000;
 
@@ -442,7 +442,7 @@ fn a_report_tells_once_which_pictures_packets_are_lost() {
     for number in 0..4_u16 {
         controller.sent(start, 1_000, (number != 2).then_some(700 + number), number == 3);
     }
-    let report = TransportLayerCc {
+    let mut report = TransportLayerCc {
         packet_status_count: 4,
         packet_chunks: vec![PacketStatusChunk::StatusVectorChunk(StatusVectorChunk {
             symbol_list: vec![SymbolTypeTcc::PacketNotReceived; 7],
@@ -451,8 +451,19 @@ fn a_report_tells_once_which_pictures_packets_are_lost() {
         ..Default::default()
     };
     let later = start + Duration::from_millis(100);
-    assert_eq!(controller.feedback(later, &report), Some(vec![700, 701, 703]));
+    let lost = [700, 701, 703].map(|number| (number, Picture::Lost));
+    assert_eq!(controller.feedback(later, &report), Some(lost.to_vec()));
     assert_eq!(controller.feedback(later, &report), Some(Vec::new()));
+    // Two of them have come after all.
+    let symbol = SymbolTypeTcc::PacketReceivedSmallDelta;
+    report.packet_status_count = 2;
+    report.packet_chunks = vec![PacketStatusChunk::StatusVectorChunk(StatusVectorChunk {
+        symbol_list: vec![symbol; 2],
+        ..Default::default()
+    })];
+    report.recv_deltas = vec![RecvDelta { type_tcc_packet: symbol, delta: 250 }; 2];
+    let arrived = [700, 701].map(|number| (number, Picture::Arrived));
+    assert_eq!(controller.feedback(later, &report), Some(arrived.to_vec()));
 }
 
 #[test]

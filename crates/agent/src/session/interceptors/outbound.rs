@@ -23,7 +23,7 @@ use super::{
     repair::{Form, Repair},
 };
 use crate::session::{
-    congestion::{Controller, Pacer, Report},
+    congestion::{Controller, Pacer, Picture, Report},
     peer::{PLAYOUT_DELAY_URI, TRANSPORT_CC},
 };
 
@@ -117,8 +117,10 @@ impl Outbound {
             self.waiting = self.waiting.saturating_sub(size(&packet));
             self.send(now, packet, repeats);
         }
-        if let Some((_, pacer)) = &self.control {
-            self.wire.set_queue(pacer.duration(self.waiting), pace);
+        if let Some((controller, pacer)) = &self.control {
+            // What stands in the network's queue is ahead of all that waits here.
+            let queued = pacer.duration(self.waiting) + controller.status(now).queue;
+            self.wire.set_queue(queued, pace);
         }
     }
 
@@ -174,9 +176,17 @@ impl Outbound {
             // Not only what the viewer asks for is repeated: his request can be lost, and so can a
             // repeated packet, which he waits a round trip for before he asks again.
             match self.control(now).0.feedback(now, feedback) {
-                Some(missed) => {
+                Some(news) => {
                     let pictures = |stream: &Stream| !stream.sound;
-                    self.repeat(now, pictures, missed.into_iter());
+                    let repair = self.streams.iter_mut().find(|stream| pictures(stream));
+                    if let Some(repair) = repair.and_then(|stream| stream.repair.as_mut()) {
+                        for (number, _) in news.iter().filter(|(_, what)| *what == Picture::Arrived)
+                        {
+                            repair.arrived(*number);
+                        }
+                    }
+                    let lost = news.into_iter().filter(|(_, what)| *what == Picture::Lost);
+                    self.repeat(now, pictures, lost.map(|(number, _)| number));
                 }
                 None => tracing::debug!("feedback that makes no sense"),
             }

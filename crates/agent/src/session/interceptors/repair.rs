@@ -35,6 +35,8 @@ struct Kept {
     payload_type: u8,
     sent: Instant,
     repeated: Option<Instant>,
+    /// He has it, whatever he asks for.
+    arrived: bool,
 }
 
 /// How a stream's packets are repeated.
@@ -88,7 +90,17 @@ impl Repair {
             payload_type,
             sent,
             repeated,
+            arrived: false,
         });
+    }
+
+    /// The viewer has a packet: it is not repeated any more.
+    pub fn arrived(&mut self, sequence_number: u16) {
+        let Some(first) = self.kept.front().map(|kept| kept.sequence_number) else { return };
+        let index = usize::from(sequence_number.wrapping_sub(first));
+        if let Some(kept) = self.kept.get_mut(index) {
+            kept.arrived = true;
+        }
     }
 
     /// The packet that was asked for, to be sent again: if it is kept, has not been repeated
@@ -104,7 +116,8 @@ impl Repair {
         let kept = self.kept.get_mut(usize::from(sequence_number.wrapping_sub(first)))?;
         // Somewhat less than a round trip: a viewer who asks again after one means it.
         let interval = (rtt * 3 / 4).max(MIN_INTERVAL);
-        if now.duration_since(kept.sent) > MAX_AGE
+        if kept.arrived
+            || now.duration_since(kept.sent) > MAX_AGE
             || kept.repeated.is_some_and(|repeated| now.duration_since(repeated) < interval)
             || !self.budget.take(now, rate * SHARE, kept.payload.len() + 60)
         {
@@ -174,6 +187,8 @@ mod tests {
         assert!(repair.repeat(start + RTT, 3, RTT, RATE).is_some());
         assert!(repair.repeat(start + RTT * 3 / 2, 3, RTT, RATE).is_none());
         assert!(repair.repeat(start + RTT * 2, 3, RTT, RATE).is_some());
+        repair.arrived(3);
+        assert!(repair.repeat(start + RTT * 4, 3, RTT, RATE).is_none(), "he has it");
         assert!(repair.repeat(start + MAX_AGE * 2, 4, RTT, RATE).is_none());
         assert!(repair.repeat(start + RTT, 300, RTT, RATE).is_none(), "never sent");
     }
