@@ -72,6 +72,11 @@ pub(super) struct Source<T> {
     shown: watch::Sender<Stream>,
     /// What he is to get, until a key frame of it comes.
     coming: Option<(Stream, Subscription<T>)>,
+    /// The new encode runs a little behind the old one, whose pictures are left out from now on:
+    /// its next key frame is the newer one.
+    held: bool,
+    /// Pictures were left out: nothing to decode the next ones with.
+    broken: bool,
     order: Order,
 }
 
@@ -116,7 +121,17 @@ impl<T: Media> Source<T> {
         let stream = *assigned.borrow_and_update();
         let current = T::subscribe(&camera, stream);
         shown.send_replace(stream);
-        Self { camera, seat, assigned, current, shown, coming: None, order: Order::default() }
+        Self {
+            camera,
+            seat,
+            assigned,
+            current,
+            shown,
+            coming: None,
+            held: false,
+            broken: false,
+            order: Order::default(),
+        }
     }
 
     /// The viewer's seat.
@@ -127,6 +142,14 @@ impl<T: Media> Source<T> {
     /// Asks the encoder of what the viewer gets for a key frame.
     pub fn request_key_frame(&self) {
         self.camera.request_key_frame(*self.shown.borrow());
+    }
+
+    /// No change is to come.
+    fn stay(&mut self) {
+        self.coming = None;
+        if std::mem::take(&mut self.held) {
+            self.request_key_frame();
+        }
     }
 
     /// What comes next; none when the camera has stopped. Cancel safe.
@@ -145,6 +168,16 @@ impl<T: Media> Source<T> {
             };
             match woken {
                 Woken::Current(Some(item)) => {
+                    let kind = item.kind();
+                    if self.held && kind != Kind::Sound {
+                        self.broken = true;
+                        continue;
+                    }
+                    match kind {
+                        Kind::Key => self.broken = false,
+                        Kind::Delta if self.broken => continue,
+                        Kind::Delta | Kind::Sound => {}
+                    }
                     if self.order.admits(item.kind(), item.pts()) {
                         return Some(item);
                     }
@@ -153,6 +186,7 @@ impl<T: Media> Source<T> {
                     // The second encode can fail without the first.
                     self.current = T::subscribe(&self.camera, Stream::Main);
                     self.coming = None;
+                    self.held = false;
                     self.shown.send_replace(Stream::Main);
                     self.camera.request_key_frame(Stream::Main);
                 }
@@ -162,18 +196,25 @@ impl<T: Media> Source<T> {
                         && let Some((stream, subscription)) = self.coming.take()
                     {
                         self.current = subscription;
+                        (self.held, self.broken) = (false, false);
                         self.shown.send_replace(stream);
                         self.order.admits(item.kind(), item.pts());
                         return Some(item);
                     }
+                    if let (Kind::Key, false, Some((stream, _))) =
+                        (item.kind(), self.held, &self.coming)
+                    {
+                        self.held = true;
+                        self.camera.request_key_frame(*stream);
+                    }
                 }
                 Woken::Coming(None) => {
                     debug!("there is no such encode");
-                    self.coming = None;
+                    self.stay();
                 }
                 Woken::Assigned => {
                     let stream = *self.assigned.borrow_and_update();
-                    self.coming = None;
+                    self.stay();
                     if stream != *self.shown.borrow() {
                         self.coming = Some((stream, T::subscribe(&self.camera, stream)));
                         self.camera.request_key_frame(stream);
