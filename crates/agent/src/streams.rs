@@ -15,7 +15,7 @@
 //!
 //! Bit rates go down at most four times a second and up once a second, and not for less than 5 %.
 //!
-//! [`Policy`] decides and knows no clock; [`Streams`] hands its decisions on.
+//! `Policy` decides and knows no clock; [`Streams`] hands its decisions on.
 
 use std::{
     collections::BTreeMap,

@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::{
-    Mutex, OnceLock,
+    Mutex, Once, OnceLock,
     atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
@@ -17,10 +17,15 @@ pub const NO_SMALL_PICTURES: &str = "v4l2video72h264enc";
 
 /// Makes the elements known.
 pub fn register() {
-    gst::init().unwrap();
-    for (name, kind) in [(ONE_AT_A_TIME, one::element()), (NO_SMALL_PICTURES, small::element())] {
-        gst::Element::register(None, name, gst::Rank::NONE, kind).unwrap();
-    }
+    // Once: a second registration frees the factory that elements of the first refer to.
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        for (name, kind) in [(ONE_AT_A_TIME, one::element()), (NO_SMALL_PICTURES, small::element())]
+        {
+            gst::Element::register(None, name, gst::Rank::NONE, kind).unwrap();
+        }
+    });
 }
 
 static BUSY: AtomicBool = AtomicBool::new(false);

@@ -5,7 +5,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, OnceLock},
+    sync::{Mutex, Once, OnceLock},
 };
 
 use gstreamer as gst;
@@ -13,9 +13,13 @@ use gstreamer::{glib, prelude::*, subclass::prelude::*};
 
 /// From here on, microphones of this process are files.
 pub fn register() {
-    gst::init().unwrap();
-    let kind = Element::static_type();
-    gst::Element::register(None, "alsasrc", gst::Rank::NONE, kind).unwrap();
+    // Once: a second registration frees the factory that elements of the first refer to.
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        let kind = Element::static_type();
+        gst::Element::register(None, "alsasrc", gst::Rank::NONE, kind).unwrap();
+    });
 }
 
 glib::wrapper! {
