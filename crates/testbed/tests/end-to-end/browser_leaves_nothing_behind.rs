@@ -11,6 +11,8 @@ const PAGE: &str = "data:text/html,<peercam-player>hello</peercam-player><script
         state: 'playing', message: 'x', transport: 'rtp', width: 1, height: 1, \
         video_codec: null, audio_codec: null, frames_decoded: frames, audio_decoded: frames++, \
         connect_ms: 1.5, first_frame_ms: null, latency_ms: {p50: 1, p95: null, last: 2}, \
+        fps: 0, freeze_longest_ms: 0, bytes_received: 0, stream: null, path: null, \
+        path_local: null, path_remote: null, path_protocol: null, restarts: 0, \
         reconnects: 0}))</script>";
 
 /// The processes whose command line names the folder.

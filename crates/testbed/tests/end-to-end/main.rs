@@ -11,7 +11,6 @@
 
 mod browser_leaves_nothing_behind;
 mod camera_goes_offline_and_returns;
-mod fmp4_gives_way_to_rtp;
 mod guest_agent_is_restarted;
 mod guest_camera_plays;
 mod guest_keeps_its_data;
