@@ -15,7 +15,7 @@ use crate::unit::{Chunk, Frame};
 
 /// What part a unit plays in decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Decoding can begin here.
     Key,
     /// Needs what came before it, back to the key frame.
@@ -26,7 +26,8 @@ pub(crate) enum Kind {
 }
 
 /// What a hub hands on.
-pub(crate) trait Unit: Clone {
+pub trait Unit: Clone {
+    /// What part it plays.
     fn kind(&self) -> Kind;
 }
 

@@ -43,7 +43,7 @@ pub mod unit;
 pub use camera::Camera;
 pub use config::{AudioConfig, AudioSource, Config, SubConfig, VideoConfig, VideoSource};
 pub use error::Error;
-pub use hub::Subscription;
+pub use hub::{Kind, Subscription, Unit};
 pub use status::{State, Status, StreamInfo, SubStatus};
 pub use stream::Stream;
 pub use unit::{AccessUnit, AudioPacket, Chunk, Frame, Init};

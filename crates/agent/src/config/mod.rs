@@ -235,14 +235,8 @@ impl Default for Config {
 
 impl Default for Network {
     fn default() -> Self {
-        Self {
-            udp_ports: None,
-            advertise: Vec::new(),
-            loopback: false,
-            tcp: true,
-            relay_only: false,
-            turn_ca: None,
-        }
+        let raw::Network { loopback, tcp, relay_only, .. } = raw::Network::default();
+        Self { udp_ports: None, advertise: Vec::new(), loopback, tcp, relay_only, turn_ca: None }
     }
 }
 

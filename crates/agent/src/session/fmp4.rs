@@ -18,7 +18,7 @@ use webrtc::{
 use super::{
     congestion::{Backlog, Limits},
     control::Clock,
-    source::Source,
+    source::{Decision, Source},
 };
 
 /// Time between two `clock` events.
@@ -90,13 +90,8 @@ pub(super) async fn run(
         }
         let key = chunk.key.then_some(chunk.data.len());
         let sizes = Sizes::of(&backlog);
-        match gate.decide(sizes, key, waiting, started.elapsed()) {
-            Decision::Send => {}
-            Decision::Drop => continue,
-            Decision::DropAndAsk => {
-                source.request_key_frame();
-                continue;
-            }
+        if !source.obey(gate.decide(sizes, key, waiting, started.elapsed())) {
+            continue;
         }
         if !init.as_ref().is_some_and(|sent| Arc::ptr_eq(sent, &chunk.init)) {
             bytes += chunk.init.data.len() as u64;
@@ -154,14 +149,6 @@ enum GateState {
     Open,
     /// He did not: nothing goes out before a key frame, and not before he has caught up.
     Shut,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Decision {
-    Send,
-    Drop,
-    /// And a key frame is wanted: there is room for it.
-    DropAndAsk,
 }
 
 impl Gate {

@@ -35,7 +35,7 @@ use super::{
     interceptors::Wire,
     offer::RtpOffer,
     peer::{h264, opus},
-    source::Source,
+    source::{Decision, Source},
 };
 use crate::packetizer::Packetizer;
 
@@ -158,14 +158,7 @@ impl Sender {
     /// Whether a picture goes out, or is dropped because too much waits already.
     fn admits(&mut self, unit: &AccessUnit, source: &Source<Frame>) -> bool {
         let key = unit.key.then(|| self.wire.duration(unit.data.len()));
-        match self.gate.decide(std::time::Instant::now(), key, self.wire.queued()) {
-            Decision::Send => true,
-            Decision::Drop => false,
-            Decision::DropAndAsk => {
-                source.request_key_frame();
-                false
-            }
-        }
+        source.obey(self.gate.decide(std::time::Instant::now(), key, self.wire.queued()))
     }
 
     async fn send_video(
@@ -206,14 +199,6 @@ struct Gate {
     shut: bool,
     /// How long the last key frame takes to leave.
     key: Duration,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Decision {
-    Send,
-    Drop,
-    /// And a key frame is wanted: there is room for it.
-    DropAndAsk,
 }
 
 impl Gate {

@@ -5,26 +5,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use peercam_media::{Camera, Chunk, Frame, Stream, Subscription};
+use peercam_media::{Camera, Chunk, Frame, Kind, Stream, Subscription, Unit};
 use tokio::sync::watch;
 use tracing::debug;
 
 use crate::streams::Seat;
 
 /// What comes from an encode.
-pub(super) trait Media: Sized {
+pub(super) trait Media: Unit {
     fn subscribe(camera: &Camera, stream: Stream) -> Subscription<Self>;
     /// When it is to be shown or heard.
     fn pts(&self) -> Duration;
-    fn kind(&self) -> Kind;
 }
 
-/// What part it plays.
+/// What becomes of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Key,
-    Delta,
-    Sound,
+pub(super) enum Decision {
+    Send,
+    Drop,
+    /// And a key frame is wanted: there is room for it.
+    DropAndAsk,
 }
 
 impl Media for Frame {
@@ -38,14 +38,6 @@ impl Media for Frame {
             Self::Audio(packet) => packet.pts,
         }
     }
-
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Video(unit) if unit.key => Kind::Key,
-            Self::Video(_) => Kind::Delta,
-            Self::Audio(_) => Kind::Sound,
-        }
-    }
 }
 
 impl Media for Chunk {
@@ -55,10 +47,6 @@ impl Media for Chunk {
 
     fn pts(&self) -> Duration {
         self.pts
-    }
-
-    fn kind(&self) -> Kind {
-        if self.key { Kind::Key } else { Kind::Delta }
     }
 }
 
@@ -92,7 +80,7 @@ impl Order {
     fn admits(&mut self, kind: Kind, pts: Duration) -> bool {
         let last = match kind {
             Kind::Key | Kind::Delta => &mut self.picture,
-            Kind::Sound => &mut self.sound,
+            Kind::Audio => &mut self.sound,
         };
         let ahead = last.is_none_or(|last| pts > last);
         if ahead {
@@ -144,6 +132,14 @@ impl<T: Media> Source<T> {
         self.camera.request_key_frame(*self.shown.borrow());
     }
 
+    /// Whether a picture goes out; asks for a key frame where that was decided.
+    pub fn obey(&self, decision: Decision) -> bool {
+        if decision == Decision::DropAndAsk {
+            self.request_key_frame();
+        }
+        decision == Decision::Send
+    }
+
     /// No change is to come.
     fn stay(&mut self) {
         self.coming = None;
@@ -169,16 +165,16 @@ impl<T: Media> Source<T> {
             match woken {
                 Woken::Current(Some(item)) => {
                     let kind = item.kind();
-                    if self.held && kind != Kind::Sound {
+                    if self.held && kind != Kind::Audio {
                         self.broken = true;
                         continue;
                     }
                     match kind {
                         Kind::Key => self.broken = false,
                         Kind::Delta if self.broken => continue,
-                        Kind::Delta | Kind::Sound => {}
+                        Kind::Delta | Kind::Audio => {}
                     }
-                    if self.order.admits(item.kind(), item.pts()) {
+                    if self.order.admits(kind, item.pts()) {
                         return Some(item);
                     }
                 }
@@ -233,14 +229,14 @@ mod tests {
     fn time_never_goes_back_over_a_change() {
         let ms = Duration::from_millis;
         let mut order = Order::default();
-        assert!(order.admits(Kind::Key, ms(100)) && order.admits(Kind::Sound, ms(90)));
+        assert!(order.admits(Kind::Key, ms(100)) && order.admits(Kind::Audio, ms(90)));
         assert!(order.admits(Kind::Delta, ms(133)));
         assert!(!order.allows_change(Kind::Key, ms(133)), "the same picture");
         assert!(!order.allows_change(Kind::Delta, ms(166)), "nothing to decode it with");
-        assert!(!order.allows_change(Kind::Sound, ms(166)));
+        assert!(!order.allows_change(Kind::Audio, ms(166)));
         assert!(order.allows_change(Kind::Key, ms(166)));
         assert!(order.admits(Kind::Key, ms(166)));
-        assert!(!order.admits(Kind::Sound, ms(90)), "heard already");
-        assert!(order.admits(Kind::Sound, ms(110)));
+        assert!(!order.admits(Kind::Audio, ms(90)), "heard already");
+        assert!(order.admits(Kind::Audio, ms(110)));
     }
 }
