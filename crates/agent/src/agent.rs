@@ -211,10 +211,10 @@ impl Agent<'_> {
 
     fn obey(&mut self, message: ToCamera) {
         match message {
-            ToCamera::Join { session, transport, offer, resume: None } => {
+            ToCamera::Join { session, transport, offer, resume: None, .. } => {
                 self.join(session, transport, offer);
             }
-            ToCamera::Join { session, transport, offer, resume: Some(resume) } => {
+            ToCamera::Join { session, transport, offer, resume: Some(resume), .. } => {
                 self.resume(session, transport, offer, &resume);
             }
             ToCamera::Candidate { session, candidate } => self.candidate(session, candidate),
@@ -226,7 +226,10 @@ impl Agent<'_> {
                 None => debug!("bye for session {session}, which does not run"),
             },
             // The connection deals with these.
-            ToCamera::Hosting { .. } | ToCamera::Error { .. } => {}
+            ToCamera::Challenge { .. }
+            | ToCamera::Hosting { .. }
+            | ToCamera::Move { .. }
+            | ToCamera::Error { .. } => {}
         }
     }
 

@@ -60,7 +60,7 @@ async fn offers_that_can_not_be_answered_say_what_is_missing_and_nobody_else_not
         ("no mid", no_mid, Transport::Rtp, "can't be answered"),
     ] {
         let mut socket = Socket::watch(rendezvous.address, ROOM).await;
-        socket.send(&FromViewer::Join { transport, offer: sdp, resume: None }).await;
+        socket.send(&FromViewer::Join { transport, offer: sdp, resume: None, pass: None }).await;
         let refused = socket.find(|message| match message {
             ToViewer::Error { error } => Some(error),
             ToViewer::Answer { .. } => panic!("{what}: answered"),
@@ -82,7 +82,14 @@ async fn candidates_that_make_no_sense_are_answered_and_the_session_goes_on() {
     let agent = Agent::launch(rendezvous.address(), "");
     let mut camera = rendezvous.host().await;
     let session = SessionId(1);
-    let join = ToCamera::Join { session, transport: Transport::Rtp, offer: offer(), resume: None };
+    let join = ToCamera::Join {
+        session,
+        transport: Transport::Rtp,
+        offer: offer(),
+        resume: None,
+        pass: None,
+        ice_servers: vec![],
+    };
     camera.send(&join).await;
     camera.find(|message| matches!(message, FromCamera::Answer { .. }).then_some(())).await;
     let long = format!("candidate:{} 1 udp 1 10.0.0.1 5 typ host", "1".repeat(10_000));
@@ -228,6 +235,8 @@ async fn messages_out_of_order_are_answered_or_passed_over() {
         transport: Transport::Fmp4,
         offer: offer(),
         resume: None,
+        pass: None,
+        ice_servers: vec![],
     };
     camera.send(&join(session)).await;
     camera.find(|message| matches!(message, FromCamera::Answer { .. }).then_some(())).await;

@@ -12,7 +12,14 @@ const OFFER: &str = include_str!("../src/session/offer_chromium.sdp");
 
 fn join() -> ToCamera {
     let offer = OFFER.replace('\n', "\r\n");
-    ToCamera::Join { session: SessionId(1), transport: Transport::Fmp4, offer, resume: None }
+    ToCamera::Join {
+        session: SessionId(1),
+        transport: Transport::Fmp4,
+        offer,
+        resume: None,
+        pass: None,
+        ice_servers: vec![],
+    }
 }
 
 /// Two neighbouring ports that nobody uses.
@@ -75,7 +82,7 @@ async fn the_servers_that_the_rendezvous_names_are_asked() {
     let secret = Some("x".to_owned());
     let server = IceServer { urls, username: secret.clone(), credential: secret };
     let room = ROOM.parse().unwrap();
-    camera.send(&ToCamera::Hosting { room, ice_servers: vec![server] }).await;
+    camera.send(&ToCamera::Hosting { room, ice_servers: vec![server], time: None }).await;
 
     // Looking names up takes a moment; a viewer who is quicker does without.
     let asked = async {
@@ -83,7 +90,16 @@ async fn the_servers_that_the_rendezvous_names_are_asked() {
         for session in 1.. {
             let ToCamera::Join { transport, offer, .. } = join() else { unreachable!() };
             let session = SessionId(session);
-            camera.send(&ToCamera::Join { session, transport, offer, resume: None }).await;
+            camera
+                .send(&ToCamera::Join {
+                    session,
+                    transport,
+                    offer,
+                    resume: None,
+                    pass: None,
+                    ice_servers: vec![],
+                })
+                .await;
             let question = stun.recv_from(&mut buffer);
             let wait = std::time::Duration::from_secs(2);
             if let Ok(question) = tokio::time::timeout(wait, question).await {

@@ -85,6 +85,7 @@ async fn an_answer_that_got_lost_is_said_again() {
         transport: Transport::Rtp,
         offer: offer.sdp.clone(),
         resume: Some(key.clone()),
+        pass: None,
     };
     lost.send(&join).await;
     lost.find(|message| matches!(message, ToViewer::Answer { .. }).then_some(())).await;

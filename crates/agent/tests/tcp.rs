@@ -40,7 +40,16 @@ async fn listening(more: &str) -> (Agent, support::fake_rendezvous::Camera, Vec<
     let mut camera = rendezvous.host().await;
     let offer = OFFER.replace('\n', "\r\n");
     let (session, transport) = (SessionId(1), Transport::Fmp4);
-    camera.send(&ToCamera::Join { session, transport, offer, resume: None }).await;
+    camera
+        .send(&ToCamera::Join {
+            session,
+            transport,
+            offer,
+            resume: None,
+            pass: None,
+            ice_servers: vec![],
+        })
+        .await;
     let mut listening = Vec::new();
     loop {
         let line = camera.find(|message| match message {

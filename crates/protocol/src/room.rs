@@ -43,6 +43,12 @@ impl RoomId {
         Self(BASE32_NOPAD.encode(&Sha256::digest(key)[..20]).to_ascii_lowercase())
     }
 
+    /// Whether the room can only belong to one key, the one it is derived from: it looks like a
+    /// room of [`RoomId::from_public_key`]. Any other is the first comer's.
+    pub fn is_derived(&self) -> bool {
+        self.0.len() == 32 && self.0.bytes().all(|c| matches!(c, b'a'..=b'z' | b'2'..=b'7'))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -124,5 +130,7 @@ mod tests {
         assert_ne!(room, RoomId::from_public_key(&[8; 32]));
         assert_eq!(room.as_str().len(), 32);
         assert_eq!(room.as_str().parse(), Ok(room.clone()));
+        assert!(room.is_derived());
+        assert!(!"front-door".parse::<RoomId>().unwrap().is_derived());
     }
 }

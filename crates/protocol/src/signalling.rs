@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::room::RoomId;
+use crate::{
+    key::{Nonce, PublicKey, Signature},
+    room::RoomId,
+};
 
 /// One viewer's visit to a room, numbered by the rendezvous; never used again on one camera
 /// connection.
@@ -20,14 +23,10 @@ impl std::fmt::Display for SessionId {
     }
 }
 
-/// A secret by which something that lost its connection is taken up again on another one.
-///
-/// A viewer's session, on whatever connection to whichever server: the camera tells the key on the
-/// session's own encrypted `control` channel ([`crate::control::Event::Session`]), so only the
-/// viewer it belongs to has it.
-///
-/// A camera's room: it sends a key of its own making with each request to host
-/// ([`crate::TAKEOVER_HEADER`]).
+/// A secret by which a viewer's session that lost its connection is taken up again, on whatever
+/// connection to whichever server. The camera tells it on the session's own encrypted `control`
+/// channel ([`crate::control::Event::Session`]). The rendezvous sees it when it is used: it says
+/// which session is meant, and no more. Who may take that up shows in the DTLS certificate.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResumeKey(String);
@@ -67,6 +66,67 @@ impl std::fmt::Debug for ResumeKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ResumeKey(hidden)")
     }
+}
+
+/// Who may come into a room. The camera decides, and tells the rendezvous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Door {
+    /// Everybody.
+    Open,
+    /// Who has a token (see [`crate::token`]) signed by the camera's key, or by an owner's.
+    #[default]
+    Token,
+}
+
+impl Door {
+    /// `open` or `token`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// What a viewer shows with his offer.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pass {
+    /// Made by the viewer for this join: makes his signature and the camera's proof fresh.
+    pub nonce: Nonce,
+    /// His token, where the room asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// [`crate::proof::join`], signed with the key that the token is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+}
+
+impl std::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let token = self.token.as_ref().map(|_| "(hidden)");
+        f.debug_struct("Pass").field("nonce", &self.nonce).field("token", &token).finish()
+    }
+}
+
+/// That an answer is the camera's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The camera's key. A viewer compares it with the one in his link.
+    pub key: PublicKey,
+    /// [`crate::proof::answer`], signed with it.
+    pub signature: Signature,
+}
+
+/// The server's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerTime {
+    /// Milliseconds after 1970 (UTC, without leap seconds).
+    pub unix_ms: u64,
+    /// The server's own key.
+    pub key: PublicKey,
+    /// [`crate::proof::time`], signed with it.
+    pub signature: Signature,
 }
 
 /// How media travels in a session; the viewer chooses.
@@ -155,8 +215,32 @@ pub struct Candidate {
 pub enum ErrorCode {
     /// The room's name is not allowed.
     BadRoom,
-    /// Another camera waits in the room.
+    /// Another camera waits in the room, or this one does on another connection.
     RoomTaken,
+    /// The room belongs to the key of another camera.
+    RoomClaimed,
+    /// The server has a list of the cameras it serves, and this one is not on it.
+    NotListed,
+    /// The signature by which a camera shows that it has its key is wrong.
+    BadProof,
+    /// The room asks for a token, and none was shown.
+    TokenMissing,
+    /// The token is damaged, or signed by no key of this room.
+    TokenInvalid,
+    /// The token is for another room.
+    TokenForAnotherRoom,
+    /// The token's time is over.
+    TokenExpired,
+    /// The token's time has not come.
+    TokenNotYetValid,
+    /// The token was for a single session, which it had.
+    TokenUsed,
+    /// The owner took the token back.
+    TokenRevoked,
+    /// Who shows the token has not its key, or it has none and must have one.
+    TokenNotYours,
+    /// The token does not allow this.
+    NotAllowed,
     /// No camera waits in the room.
     CameraOffline,
     /// The camera, or the server, has as many as it takes.
@@ -225,16 +309,37 @@ pub enum ByeReason {
     Other,
 }
 
+/// Most keys besides the camera's own that may sign tokens for it.
+pub const MAX_ISSUERS: usize = 8;
+
 /// Camera → rendezvous, on `/host/<room>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum FromCamera {
+    /// Answers [`ToCamera::Challenge`]: by this the room becomes the camera's.
+    Prove {
+        /// The camera's key.
+        key: PublicKey,
+        /// Made by the camera: what the server signs its clock with.
+        nonce: Nonce,
+        /// Who may come in.
+        door: Door,
+        /// Keys besides the camera's own that may sign tokens: at most
+        /// [`MAX_ISSUERS`](crate::signalling::MAX_ISSUERS).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        issuers: Vec<PublicKey>,
+        /// [`crate::proof::host`] over all of this, signed with the camera's key.
+        signature: Signature,
+    },
     /// The answer (RFC 8829) to a session's offer.
     Answer {
         /// The viewer's session.
         session: SessionId,
         /// SDP (RFC 8866).
         sdp: String,
+        /// That it is the camera's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proof: Option<Proof>,
     },
     /// A candidate of the camera.
     Candidate {
@@ -272,6 +377,11 @@ pub enum FromCamera {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum ToCamera {
+    /// First message: show that the room is yours.
+    Challenge {
+        /// Made by the server for this connection.
+        nonce: Nonce,
+    },
     /// The room is the camera's from here on.
     Hosting {
         /// The room.
@@ -279,6 +389,15 @@ pub enum ToCamera {
         /// Servers to gather candidates with.
         #[serde(default)]
         ice_servers: Vec<IceServer>,
+        /// What time it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time: Option<ServerTime>,
+    },
+    /// The server is about to end: connect again, to it or to another one, at a moment of your own
+    /// choice before `within_ms` milliseconds are over. What runs is not concerned.
+    Move {
+        /// Time to do so, in milliseconds.
+        within_ms: u32,
     },
     /// A viewer wants to watch.
     Join {
@@ -293,6 +412,13 @@ pub enum ToCamera {
         /// number above from now on. Where none does: [`ErrorCode::SessionGone`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resume: Option<ResumeKey>,
+        /// What the viewer shows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pass: Option<Pass>,
+        /// Servers to gather candidates with, where those of [`ToCamera::Hosting`] may no longer
+        /// be good: TURN credentials expire.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ice_servers: Vec<IceServer>,
     },
     /// A candidate of the viewer.
     Candidate {
@@ -336,6 +462,10 @@ pub enum FromViewer {
         /// What the camera gave the session that is to be taken up again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resume: Option<ResumeKey>,
+        /// What the viewer shows. A room that is open asks for nothing; who wants the camera's
+        /// proof sends a nonce there too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pass: Option<Pass>,
     },
     /// A candidate of the viewer.
     Candidate {
@@ -359,7 +489,8 @@ pub enum ToViewer {
         room: RoomId,
         /// Whether a camera waits in it now.
         online: bool,
-        /// Servers to gather candidates with.
+        /// Servers to gather candidates with. None before the viewer's token could be checked: then
+        /// they come with [`ToViewer::Camera`].
         #[serde(default)]
         ice_servers: Vec<IceServer>,
     },
@@ -367,11 +498,17 @@ pub enum ToViewer {
     Camera {
         /// Whether a camera waits in the room now.
         online: bool,
+        /// Servers to gather candidates with from now on, where they are others than before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ice_servers: Vec<IceServer>,
     },
     /// The camera's answer.
     Answer {
         /// SDP (RFC 8866).
         sdp: String,
+        /// That it is the camera's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proof: Option<Proof>,
     },
     /// A candidate of the camera.
     Candidate {

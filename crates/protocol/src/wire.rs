@@ -18,6 +18,11 @@ pub const SUBPROTOCOL: &str = "peercam.v1";
 /// is the same camera, and lets it have its room at once.
 pub const TAKEOVER_HEADER: &str = "peercam-takeover";
 
+/// A viewer shows his token when he connects, too, as a second subprotocol: this and the token. So
+/// it stands in no address and in no log, and costs no round trip before the rendezvous can hand
+/// out TURN credentials.
+pub const TOKEN_SUBPROTOCOL: &str = "peercam.token.";
+
 /// Largest message either end accepts, in bytes. An offer of a current browser has 2 to 8 KB.
 pub const MAX_MESSAGE_SIZE: usize = 64 * 1024;
 

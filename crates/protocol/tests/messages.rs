@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use peercam_protocol::{
-    RoomId,
+    Nonce, PublicKey, RoomId, SecretKey, Signature,
     control::{Event, Request, Stream},
     signalling::*,
     wire::{MAX_MESSAGE_SIZE, decode, encode},
@@ -49,6 +49,18 @@ fn error() -> impl Strategy<Value = Error> {
     let code = prop::sample::select(vec![
         BadRoom,
         RoomTaken,
+        RoomClaimed,
+        NotListed,
+        BadProof,
+        TokenMissing,
+        TokenInvalid,
+        TokenForAnotherRoom,
+        TokenExpired,
+        TokenNotYetValid,
+        TokenUsed,
+        TokenRevoked,
+        TokenNotYours,
+        NotAllowed,
         CameraOffline,
         Full,
         BadMessage,
@@ -73,9 +85,48 @@ fn resume_key() -> impl Strategy<Value = ResumeKey> {
     any::<[u8; 16]>().prop_map(ResumeKey::from_bytes)
 }
 
+fn key() -> impl Strategy<Value = PublicKey> {
+    any::<[u8; 32]>().prop_map(|seed| SecretKey::from_bytes(&seed).public())
+}
+
+fn nonce() -> impl Strategy<Value = Nonce> {
+    any::<[u8; 16]>().prop_map(Nonce::from_bytes)
+}
+
+fn signature() -> impl Strategy<Value = Signature> {
+    any::<(u8, u8)>()
+        .prop_map(|(seed, text)| SecretKey::from_bytes(&[seed; 32]).sign(&text.to_string()))
+}
+
+fn proof() -> impl Strategy<Value = Option<Proof>> {
+    prop::option::of((key(), signature()).prop_map(|(key, signature)| Proof { key, signature }))
+}
+
+fn pass() -> impl Strategy<Value = Option<Pass>> {
+    let pass = (nonce(), any::<Option<String>>(), prop::option::of(signature()));
+    prop::option::of(pass.prop_map(|(nonce, token, signature)| Pass { nonce, token, signature }))
+}
+
+fn time() -> impl Strategy<Value = Option<ServerTime>> {
+    let time = (any::<u64>(), key(), signature());
+    let time = time.prop_map(|(unix_ms, key, signature)| ServerTime { unix_ms, key, signature });
+    prop::option::of(time)
+}
+
 fn from_camera() -> impl Strategy<Value = FromCamera> {
+    let door = prop::sample::select(vec![Door::Open, Door::Token]);
     prop_oneof![
-        (session(), any::<String>()).prop_map(|(session, sdp)| FromCamera::Answer { session, sdp }),
+        (key(), nonce(), door, prop::collection::vec(key(), 0..3), signature()).prop_map(
+            |(key, nonce, door, issuers, signature)| FromCamera::Prove {
+                key,
+                nonce,
+                door,
+                issuers,
+                signature
+            }
+        ),
+        (session(), any::<String>(), proof())
+            .prop_map(|(session, sdp, proof)| FromCamera::Answer { session, sdp, proof }),
         (session(), candidate())
             .prop_map(|(session, candidate)| FromCamera::Candidate { session, candidate }),
         (session(), reason()).prop_map(|(session, reason)| FromCamera::Bye { session, reason }),
@@ -86,17 +137,28 @@ fn from_camera() -> impl Strategy<Value = FromCamera> {
 }
 
 fn to_camera() -> impl Strategy<Value = ToCamera> {
+    let join = (
+        (session(), transport(), any::<String>()),
+        prop::option::of(resume_key()),
+        pass(),
+        ice_servers(),
+    );
     prop_oneof![
-        (room(), ice_servers())
-            .prop_map(|(room, ice_servers)| ToCamera::Hosting { room, ice_servers }),
-        (session(), transport(), any::<String>(), prop::option::of(resume_key())).prop_map(
-            |(session, transport, offer, resume)| ToCamera::Join {
-                session,
-                transport,
-                offer,
-                resume
-            }
-        ),
+        nonce().prop_map(|nonce| ToCamera::Challenge { nonce }),
+        (room(), ice_servers(), time()).prop_map(|(room, ice_servers, time)| ToCamera::Hosting {
+            room,
+            ice_servers,
+            time
+        }),
+        any::<u32>().prop_map(|within_ms| ToCamera::Move { within_ms }),
+        join.prop_map(|((session, transport, offer), resume, pass, ice_servers)| ToCamera::Join {
+            session,
+            transport,
+            offer,
+            resume,
+            pass,
+            ice_servers
+        }),
         (session(), candidate())
             .prop_map(|(session, candidate)| ToCamera::Candidate { session, candidate }),
         (session(), reason()).prop_map(|(session, reason)| ToCamera::Bye { session, reason }),
@@ -107,8 +169,9 @@ fn to_camera() -> impl Strategy<Value = ToCamera> {
 
 fn from_viewer() -> impl Strategy<Value = FromViewer> {
     prop_oneof![
-        (transport(), any::<String>(), prop::option::of(resume_key()))
-            .prop_map(|(transport, offer, resume)| FromViewer::Join { transport, offer, resume }),
+        (transport(), any::<String>(), prop::option::of(resume_key()), pass()).prop_map(
+            |(transport, offer, resume, pass)| FromViewer::Join { transport, offer, resume, pass }
+        ),
         candidate().prop_map(|candidate| FromViewer::Candidate { candidate }),
         reason().prop_map(|reason| FromViewer::Bye { reason }),
     ]
@@ -119,8 +182,9 @@ fn to_viewer() -> impl Strategy<Value = ToViewer> {
         (room(), any::<bool>(), ice_servers()).prop_map(|(room, online, ice_servers)| {
             ToViewer::Welcome { room, online, ice_servers }
         }),
-        any::<bool>().prop_map(|online| ToViewer::Camera { online }),
-        any::<String>().prop_map(|sdp| ToViewer::Answer { sdp }),
+        (any::<bool>(), ice_servers())
+            .prop_map(|(online, ice_servers)| ToViewer::Camera { online, ice_servers }),
+        (any::<String>(), proof()).prop_map(|(sdp, proof)| ToViewer::Answer { sdp, proof }),
         candidate().prop_map(|candidate| ToViewer::Candidate { candidate }),
         reason().prop_map(|reason| ToViewer::Bye { reason }),
         Just(ToViewer::Restart {}),
@@ -222,8 +286,8 @@ proptest! {
 #[test]
 fn unknown_fields_are_tolerated() {
     let text = r#"{"type":"join","transport":"fmp4","offer":"v=0","colour":"blue"}"#;
-    let expected =
-        FromViewer::Join { transport: Transport::Fmp4, offer: "v=0".into(), resume: None };
+    let transport = Transport::Fmp4;
+    let expected = FromViewer::Join { transport, offer: "v=0".into(), resume: None, pass: None };
     assert_eq!(decode::<FromViewer>(text), Ok(expected));
 }
 
@@ -236,7 +300,8 @@ fn unknown_types_are_answered_with_what_is_known() {
 
 #[test]
 fn a_viewer_cannot_speak_as_a_camera() {
-    let answer = encode(&FromCamera::Answer { session: SessionId(1), sdp: String::new() });
+    let answer =
+        encode(&FromCamera::Answer { session: SessionId(1), sdp: String::new(), proof: None });
     assert_eq!(decode::<FromViewer>(&answer).unwrap_err().code, ErrorCode::UnknownType);
 }
 

@@ -217,9 +217,15 @@ impl Room {
     /// A message of the room's camera.
     pub(crate) fn camera_says(&self, message: FromCamera) -> Result<(), Refusal> {
         match message {
-            FromCamera::Answer { session, sdp } => {
+            FromCamera::Prove { .. } => {
+                return Err(Refusal::of(Error::new(
+                    ErrorCode::OutOfOrder,
+                    "the room is the camera's already: there is nothing to prove",
+                )));
+            }
+            FromCamera::Answer { session, sdp, proof } => {
                 if let Some(viewer) = self.viewer_of(session)? {
-                    send(&viewer, &ToViewer::Answer { sdp });
+                    send(&viewer, &ToViewer::Answer { sdp, proof });
                 }
             }
             FromCamera::Candidate { session, candidate } => {
@@ -264,10 +270,20 @@ impl Room {
     /// A message of one of the room's viewers.
     pub(crate) fn viewer_says(&self, id: ViewerId, message: FromViewer) -> Result<(), Refusal> {
         let mail = match message {
-            FromViewer::Join { transport, offer, resume } => {
+            FromViewer::Join { transport, offer, resume, pass } => {
                 let (camera, session) = self.begin(id, resume.is_some())?;
                 info!(room = %self.id, %session, %transport, resumes = resume.is_some(), "a session begins");
-                Some((camera, ToCamera::Join { session, transport, offer, resume }))
+                Some((
+                    camera,
+                    ToCamera::Join {
+                        session,
+                        transport,
+                        offer,
+                        resume,
+                        pass,
+                        ice_servers: Vec::new(),
+                    },
+                ))
             }
             FromViewer::Candidate { candidate } => self
                 .count_viewer_candidate(id)?
@@ -411,7 +427,7 @@ impl State {
         if self.viewers.is_empty() {
             return;
         }
-        let text = Utf8Bytes::from(encode(&ToViewer::Camera { online }));
+        let text = Utf8Bytes::from(encode(&ToViewer::Camera { online, ice_servers: Vec::new() }));
         for viewer in self.viewers.values() {
             viewer.outbox.push(text.clone());
         }

@@ -89,7 +89,9 @@ impl Rooms {
         room.camera_arrives(outbox.clone(), first_session(), takeover)?;
         directory.cameras += 1;
         let ice_servers = self.ice_servers.clone();
-        outbox.push(encode(&ToCamera::Hosting { room: room.id().clone(), ice_servers }).into());
+        outbox.push(
+            encode(&ToCamera::Hosting { room: room.id().clone(), ice_servers, time: None }).into(),
+        );
         Ok(CameraSeat { rooms: self.clone(), room, outbox: outbox.clone() })
     }
 

@@ -67,7 +67,7 @@ async fn a_message_for_a_session_that_never_was_names_the_session() {
     let mut camera = server.camera("front-door").await;
     let nobody = SessionId(4711);
     for message in [
-        FromCamera::Answer { session: nobody, sdp: String::new() },
+        FromCamera::Answer { session: nobody, sdp: String::new(), proof: None },
         FromCamera::Candidate { session: nobody, candidate: candidate("") },
         FromCamera::Bye { session: nobody, reason: ByeReason::CameraStopping },
     ] {

@@ -17,7 +17,12 @@ async fn offer_answer_and_candidates_pass() {
 
     let offer = "v=0\r\ns=\"Küche\" \u{1F4F7}\r\n".to_owned();
     viewer
-        .says(FromViewer::Join { transport: Transport::Fmp4, offer: offer.clone(), resume: None })
+        .says(FromViewer::Join {
+            transport: Transport::Fmp4,
+            offer: offer.clone(),
+            resume: None,
+            pass: None,
+        })
         .await;
     let ToCamera::Join { session, transport, offer: heard, .. } = camera.hears().await else {
         panic!("no join")
@@ -190,8 +195,12 @@ async fn the_largest_message_passes_and_is_not_too_large_for_the_camera() {
     let mut camera = server.camera("front-door").await;
     let mut viewer = server.viewer("front-door").await;
     // The server keeps 64 bytes free for the session's number.
-    let frame =
-        encode(&FromViewer::Join { transport: Transport::Rtp, offer: String::new(), resume: None });
+    let frame = encode(&FromViewer::Join {
+        transport: Transport::Rtp,
+        offer: String::new(),
+        resume: None,
+        pass: None,
+    });
     let offer = "x".repeat(MAX_MESSAGE_SIZE - 64 - frame.len());
     viewer.joins(&offer).await;
     camera.hears_join(&offer).await;

@@ -10,7 +10,12 @@ use peercam_protocol::signalling::{
 use support::*;
 
 fn resume() -> FromViewer {
-    FromViewer::Join { transport: Transport::Rtp, offer: "a restart".to_owned(), resume: key() }
+    FromViewer::Join {
+        transport: Transport::Rtp,
+        offer: "a restart".to_owned(),
+        resume: key(),
+        pass: None,
+    }
 }
 
 fn key() -> Option<ResumeKey> {

@@ -25,7 +25,7 @@ async fn camera_and_viewer_are_told_room_and_ice_servers() {
 
     let mut camera = server.knock_as_camera("front-door").await;
     let room = "front-door".parse().unwrap();
-    assert_eq!(camera.hears().await, ToCamera::Hosting { room, ice_servers });
+    assert_eq!(camera.hears().await, ToCamera::Hosting { room, ice_servers, time: None });
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ async fn until_hosting<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(RoomId, Vec<IceServer>), Ended> {
     loop {
         match wire.next().await? {
-            Heard::Message(ToCamera::Hosting { room, ice_servers }) => {
+            Heard::Message(ToCamera::Hosting { room, ice_servers, .. }) => {
                 return Ok((room, ice_servers));
             }
             Heard::Message(ToCamera::Error { session: None, error }) => {

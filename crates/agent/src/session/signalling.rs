@@ -28,7 +28,7 @@ impl Line {
 
     /// Our answer (SDP).
     pub fn answer(&self, sdp: String) {
-        self.outbox.send(FromCamera::Answer { session: self.id, sdp });
+        self.outbox.send(FromCamera::Answer { session: self.id, sdp, proof: None });
     }
 
     /// One of our candidates, and its likes under the advertised addresses.

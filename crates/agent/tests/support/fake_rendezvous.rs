@@ -60,7 +60,7 @@ impl FakeRendezvous {
     pub async fn host(&self) -> Camera {
         let mut camera = self.accept().await;
         let room = camera.path.rsplit('/').next().unwrap().parse().unwrap();
-        camera.send(&ToCamera::Hosting { room, ice_servers: Vec::new() }).await;
+        camera.send(&ToCamera::Hosting { room, ice_servers: Vec::new(), time: None }).await;
         camera
     }
 }

@@ -72,7 +72,7 @@ impl Socket {
     pub async fn until_online(&mut self) {
         loop {
             match self.next().await.expect("the server is there") {
-                ToViewer::Welcome { online: true, .. } | ToViewer::Camera { online: true } => {
+                ToViewer::Welcome { online: true, .. } | ToViewer::Camera { online: true, .. } => {
                     return;
                 }
                 _ => {}

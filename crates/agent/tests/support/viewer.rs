@@ -179,6 +179,7 @@ impl Viewer {
             transport: options.transport,
             offer: offer.sdp.clone(),
             resume: None,
+            pass: None,
         };
         socket.send(&join).await;
         connection.set_local_description(offer).await.unwrap();
@@ -250,7 +251,7 @@ impl Viewer {
     /// Any offer with any key.
     pub async fn join_again(&self, offer: String, key: ResumeKey) {
         let transport = self.transport;
-        self.signal(FromViewer::Join { transport, offer, resume: Some(key) }).await;
+        self.signal(FromViewer::Join { transport, offer, resume: Some(key), pass: None }).await;
     }
 
     /// What has been received up to now.
@@ -348,7 +349,7 @@ async fn hear(
     received: &watch::Sender<Received>,
 ) {
     match message {
-        ToViewer::Answer { sdp } => {
+        ToViewer::Answer { sdp, .. } => {
             let answer = RTCSessionDescription::answer(sdp).unwrap();
             // It may be here before the offer is applied.
             while peer.set_remote_description(answer.clone()).await.is_err() {

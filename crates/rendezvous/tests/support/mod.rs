@@ -258,16 +258,17 @@ impl Viewer {
             transport: Transport::Rtp,
             offer: offer.to_owned(),
             resume: None,
+            pass: None,
         })
         .await;
     }
 
     pub async fn hears_online(&mut self, online: bool) {
-        assert_eq!(self.hears().await, ToViewer::Camera { online });
+        assert_eq!(self.hears().await, ToViewer::Camera { online, ice_servers: Vec::new() });
     }
 
     pub async fn hears_answer(&mut self, sdp: &str) {
-        assert_eq!(self.hears().await, ToViewer::Answer { sdp: sdp.to_owned() });
+        assert_eq!(self.hears().await, ToViewer::Answer { sdp: sdp.to_owned(), proof: None });
     }
 }
 
@@ -285,7 +286,7 @@ impl Camera {
     }
 
     pub async fn answers(&mut self, session: SessionId, sdp: &str) {
-        self.says(FromCamera::Answer { session, sdp: sdp.to_owned() }).await;
+        self.says(FromCamera::Answer { session, sdp: sdp.to_owned(), proof: None }).await;
     }
 }
 

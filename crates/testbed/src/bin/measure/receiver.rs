@@ -59,7 +59,11 @@ impl Receiver {
 
         let offer = connection.create_offer(None).await?;
         connection.set_local_description(offer.clone()).await?;
-        say(&mut socket, &FromViewer::Join { transport, offer: offer.sdp, resume: None }).await?;
+        say(
+            &mut socket,
+            &FromViewer::Join { transport, offer: offer.sdp, resume: None, pass: None },
+        )
+        .await?;
         let signalling = tokio::spawn({
             let connection = connection.clone();
             async move {
@@ -170,7 +174,7 @@ async fn signal(
             }
             message = hear(&mut socket) => match message? {
                 None => return Ok(()),
-                Some(ToViewer::Answer { sdp }) => {
+                Some(ToViewer::Answer { sdp, .. }) => {
                     connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await?;
                 }
                 Some(ToViewer::Candidate { candidate }) => {
