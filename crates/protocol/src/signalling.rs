@@ -325,7 +325,7 @@ pub enum FromCamera {
         /// Who may come in.
         door: Door,
         /// Keys besides the camera's own that may sign tokens: at most
-        /// [`MAX_ISSUERS`](crate::signalling::MAX_ISSUERS).
+        /// [`MAX_ISSUERS`].
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         issuers: Vec<PublicKey>,
         /// [`crate::proof::host`] over all of this, signed with the camera's key.
