@@ -160,6 +160,24 @@ mod tests {
         }
     }
 
+    /// The same stand in `player/test/link.test.js`: the player builds these texts too.
+    #[test]
+    fn the_player_signs_and_checks_the_same() {
+        let key = |seed| crate::key::SecretKey::from_bytes(&[seed; 32]);
+        let (camera, viewer) = (key(1), key(2));
+        let (room, nonce) = ("garden".parse().unwrap(), Nonce::from_bytes([3; 16]));
+        let theirs = Fingerprint::from_bytes([0x0a; 32]);
+        let ours = Fingerprint::from_bytes([0x0b; 32]);
+        assert_eq!(
+            camera.sign(&answer(&room, &nonce, &theirs, &ours)).to_string(),
+            "dWkEnVkwFKewczdkdiA30V_vLV_J9OPZ6p8ZlRvtYmbphMbFcZzkGfn_7Q6mPoIeJhM_IZcIX-zpsk5qlx1FDQ"
+        );
+        assert_eq!(
+            viewer.sign(&join(&camera.public(), &room, &nonce, &ours)).to_string(),
+            "1x2Z9y50HmzrFcXx6RSzywR71lec7rgjSLs87_0Xlp6BhEJvqzURRbRskabWw0xLvJSeclW3wgUy0OSLLQtVBQ"
+        );
+    }
+
     #[test]
     fn no_two_statements_read_the_same() {
         let (room, nonce) = ("a".parse().unwrap(), Nonce::from_bytes([1; 16]));

@@ -1,7 +1,7 @@
 // @ts-check
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // What the two pages do around the player: the room's page hands on `?transport=…` and `?transport-fallback=off`,
-// keys and the link; the landing page goes to a room.
+// what stands behind `#`, and keys; the landing page goes to a room.
 import '/player.js';
 
 /** @typedef {import('./player.js').PeercamPlayer} PeercamPlayer */
@@ -18,6 +18,20 @@ function watch(player) {
     const value = query.get(name);
     if (value) player.setAttribute(name, value);
   }
+  // It stays in the address, so that loading the page again works, and goes to no server.
+  const open = () => {
+    const fragment = new URLSearchParams(location.hash.slice(1));
+    for (const [name, part] of [['camera-key', 'k'], ['token', 't'], ['viewer-key', 'p']]) {
+      const value = fragment.get(part);
+      if (value === null) player.removeAttribute(name);
+      else player.setAttribute(name, value);
+    }
+  };
+  open();
+  addEventListener('hashchange', () => {
+    open();
+    player.start();
+  });
   document.addEventListener('keydown', (event) => {
     if (event.target === document.body) player.handleKey(event);
   });
@@ -32,13 +46,15 @@ function watch(player) {
 
   const share = /** @type {HTMLButtonElement|null} */ (document.querySelector('.share'));
   const label = share?.querySelector('span');
+  const warning = document.querySelector('dialog');
   // The clipboard is there only over https and on this machine.
-  if (!share || !label || !navigator.clipboard) return;
+  if (!share || !label || !warning || !navigator.clipboard) return;
   share.hidden = false;
   const words = label.textContent;
-  share.addEventListener('click', async () => {
+  /** @param {string} link */
+  const copy = async (link) => {
     try {
-      await navigator.clipboard.writeText(location.href);
+      await navigator.clipboard.writeText(link);
       label.textContent = 'Copied';
     } catch {
       label.textContent = 'Not allowed';
@@ -46,6 +62,17 @@ function watch(player) {
     setTimeout(() => {
       label.textContent = words;
     }, 2000);
+  };
+  share.addEventListener('click', () => {
+    // Whoever has the token and its key is let in: nothing to hand out by accident.
+    warning.returnValue = '';
+    if (player.hasAttribute('token')) warning.showModal();
+    else copy(location.href);
+  });
+  warning.addEventListener('close', () => {
+    const key = player.getAttribute('camera-key');
+    if (warning.returnValue === 'all') copy(location.href);
+    else if (warning.returnValue === 'bare') copy(location.href.split('#')[0] + (key ? `#k=${key}` : ''));
   });
 }
 
@@ -62,7 +89,8 @@ function land(form) {
     event.preventDefault();
     const wrong = roomError(field.value);
     if (wrong === null) {
-      location.href = `/r/${roomIn(field.value)}`;
+      // What is behind `#` of a link lets its viewer in.
+      location.href = `/r/${roomIn(field.value)}${/#.*/.exec(field.value.trim())?.[0] ?? ''}`;
       return;
     }
     hint.textContent = wrong;

@@ -14,6 +14,8 @@
  * | `transport-fallback` | `off`: it doesn't, for measurements                                    |
  * | `autoplay`  | starts by itself                                                                |
  * | `muted`     | starts without sound, which is what lets a browser start by itself              |
+ * | `camera-key` | the camera's public key: what can't prove that it has it is not played         |
+ * | `token`, `viewer-key` | what lets the viewer in, and the private key that goes with it        |
  *
  * Methods `start()`, `stop()` and `resetStats()`; property `stats` (see {@link Stats}); event `statechange`.
  *
@@ -22,6 +24,7 @@
  *     Texts         what a person reads
  *     Arithmetic    Backoff, ClockSync, LatencyMeter, FrameMeter, Lifeline, LiveEdge, Verdict: no
  *                   browser, no clock of their own
+ *     Link          what a share link says: signs for the viewer, checks the camera
  *     Signalling    the WebSocket to the rendezvous server, for as long as somebody watches
  *     RtpPlayback   \ what differs between the two transports:
  *     Fmp4Playback  / what the offer asks for, and how bytes become a picture
@@ -35,7 +38,7 @@
  */
 
 /**
- * @typedef {'idle'|'looking'|'offline'|'connecting'|'playing'|'stalled'|'reconnecting'|'refused'|'ended'} State
+ * @typedef {'idle'|'looking'|'offline'|'connecting'|'playing'|'stalled'|'reconnecting'|'refused'|'unsafe'|'ended'} State
  * @typedef {'rtp'|'fmp4'} Transport
  *
  * @typedef {object} Stats Times are milliseconds; `null` is "not known (yet)".
@@ -61,6 +64,7 @@
  * @property {'udp'|'tcp'|'tls'|null} path_protocol ours to the relay, where our end is one; else the pair's
  * @property {number} restarts ICE restarts, each on a running session
  * @property {number} reconnects sessions begun after the first one
+ * @property {boolean} verified the camera has shown that it has the link's key
  *
  * @typedef {{urls: string[], username?: string, credential?: string}} IceServer
  * @typedef {{code: string, message: string}} PeerError
@@ -68,8 +72,9 @@
  * @typedef {Pick<Stats, 'path'|'path_local'|'path_remote'|'path_protocol'>} Path
  */
 
-/** Subprotocol of the WebSocket (`wire::SUBPROTOCOL`). */
+/** Subprotocols of the WebSocket (`wire::SUBPROTOCOL`, `wire::TOKEN_SUBPROTOCOL`). */
 const SUBPROTOCOL = 'peercam.v1';
+const TOKEN_SUBPROTOCOL = 'peercam.token.';
 /** Frames that `latency_ms` looks back on. */
 const LATENCY_FRAMES = 300;
 
@@ -95,8 +100,10 @@ const PATIENCE = {
   hopeless: 10000,
   /** Between two looks at the clock, also in a hidden tab: more, and the machine slept. */
   asleep: 70000,
-  /** Between two quiet tries to get in where the camera is full or has no picture. */
+  /** Between two quiet tries to get in where the camera is full or has no picture, or the link is not good yet. */
   refused: 10000,
+  /** So long a relay's credentials are taken to be good. */
+  credentials: 3600000,
 };
 
 // ---------------------------------------------------------------------------------------- Texts
@@ -127,12 +134,53 @@ const TEXTS = {
     pathDetail: 'The way to the camera was lost. Looking for another one.',
     networkDetail: 'The camera is there, but no connection to it comes about. Trying again.',
     ended: 'Stopped',
+    // What the server or the camera refuses, by `ErrorCode`.
     full: 'The camera is full',
-    media: 'The camera has no picture',
-    badRoom: 'There is no such room',
-    badServer: 'This page can’t reach its server',
-    badOffer: 'This browser and the camera have no format in common',
+    'media-unavailable': 'The camera has no picture',
+    'bad-room': 'There is no such room',
+    'bad-offer': 'This browser and the camera have no format in common',
+    'room-claimed': 'This room belongs to another camera',
+    'room-taken': 'Another camera is in this room',
+    'not-listed': 'This server does not serve this camera',
+    'bad-proof': 'The camera could not show who it is',
+    'token-missing': 'You need a link from the owner to watch this camera',
+    'token-missingDetail': 'Ask for one, and open all of it, also what is behind #.',
+    'token-invalid': 'This link does not open this camera',
+    'token-invalidDetail': 'It is damaged, or the camera does not know who made it. Copy the whole link, or ask the owner for a new one.',
+    'token-for-another-room': 'This link is for another room',
+    'token-for-another-roomDetail': 'Open it just as it was shared.',
+    'token-expired': 'This link has expired',
+    'token-expiredDetail': 'Ask the owner for a new one.',
+    'token-not-yet-valid': 'This link is not valid yet',
+    'token-not-yet-validDetail': 'It is from {from} on. Waiting for that.',
+    'token-used': 'This link was good for one visit',
+    'token-usedDetail': 'It had that visit. Ask the owner for a new link.',
+    'token-revoked': 'The owner has taken this link back',
+    'token-revokedDetail': 'Ask for a new one.',
+    'token-not-yours': 'The camera can’t tell that this link is yours',
+    'token-not-yoursDetail': 'A part of the link is missing, or somebody between you and the camera changed what was sent. Open the whole link, or try another network or server.',
+    'not-allowed': 'This link does not let you watch',
+    'not-allowedDetail': 'Ask the owner for one that does.',
     refused: 'The camera can’t be watched',
+    badServer: 'This page can’t reach its server',
+    badLink: 'This link is damaged',
+    badLinkDetail: 'A part of it is missing or changed. Copy the whole link, also what is behind #.',
+    impostor: 'This is not the camera of your link',
+    impostorDetail: 'Somebody between you and the camera pretends to be it: this server, or someone in the network. Nothing of it is played. Try another network, and tell the camera’s owner.',
+    unproven: 'This may not be the camera of your link',
+    unprovenDetail: 'It did not prove that it is. Its software may be too old, or somebody between you and the camera took the proof away. Nothing of it is played.',
+    verified: 'Verified',
+    verifiedDetail: 'This is the camera of your link: it has proven that it has the key below. Nobody between you and it can see or change the picture.',
+    unnamed: 'Not verified',
+    unnamedDetail: 'The address of this page does not say which camera to expect. A share link from the camera’s owner does.',
+    cantVerify: 'Can’t verify the camera',
+    cantSign: 'Your link can’t be used on this page',
+    plainHttpDetail: 'This page came over plain http, where browsers switch the means for it off. Open it over https: the server can do that by one setting, [tls] in its rendezvous.toml.',
+    oldBrowserDetail: 'This browser has no Ed25519 signatures. Use a current Chrome, Edge, Firefox or Safari.',
+    lock: 'Is this the right camera? {title}',
+    key: 'Key',
+    room: 'Room',
+    until: 'Link is good until',
     noWebRtc: 'This browser has no WebRTC',
     noWebRtcDetail: 'Use a current Chrome, Edge, Firefox or Safari.',
     noMse: 'This browser can’t play the stream',
@@ -649,6 +697,132 @@ export class Verdict {
   }
 }
 
+// ----------------------------------------------------------------------------------------- Link
+
+/** PKCS #8 in front of the 32 bytes of an Ed25519 private key (RFC 8410 §7). */
+const PKCS8 = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
+/** Base64url without padding (RFC 4648 §5). @param {ArrayBuffer|Uint8Array<ArrayBuffer>} bytes */
+const encode = (bytes) =>
+  btoa(String.fromCharCode(...new Uint8Array(bytes))).replace(/[+/=]/g, (c) => ({ '+': '-', '/': '_' })[c] ?? '');
+
+/** @param {string} text */
+const decode = (text) =>
+  Uint8Array.from(atob(text.replace(/[-_]/g, (c) => (c === '-' ? '+' : '/'))), (c) => c.charCodeAt(0));
+
+/** The 32 bytes of a key, null where it is none. @param {string} text */
+function keyBytes(text) {
+  try {
+    const bytes = decode(text);
+    return bytes.length === 32 && encode(bytes) === text ? bytes : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The one fingerprint of an offer or answer (`Fingerprint::of_sdp`) in 64 digits. Null where there
+ * is not exactly one, of SHA-256: what is not signed must not be used.
+ * @param {string} sdp
+ */
+export function fingerprintOf(sdp) {
+  // Any line that some browser might take for one.
+  const lines = new Set((sdp.match(/^.*fingerprint.*$/gim) ?? []).map((line) => line.trim().toLowerCase()));
+  const digits = /^a=fingerprint:sha-256 ((?:[0-9a-f]{2}:){31}[0-9a-f]{2})$/.exec([...lines].join())?.[1];
+  return digits?.replaceAll(':', '') ?? null;
+}
+
+/**
+ * What is known of who answers, by name in TEXTS: `verified`, `unnamed` (the link doesn't say which
+ * camera), `plainHttp` and `oldBrowser` (this page can't tell); not to be played: `unproven`, `impostor`.
+ * @typedef {'verified'|'unnamed'|'plainHttp'|'oldBrowser'|'unproven'|'impostor'} Trust
+ */
+
+/** What a share link says (`link.rs`); signs for the viewer and checks the camera (`proof.rs`). */
+export class Link {
+  /** @type {Promise<(CryptoKey|null)[]>} */
+  #keys;
+  /** Some part of it is missing or changed. */
+  damaged;
+
+  /**
+   * @param {string} room
+   * @param {string|null} [camera] its public key
+   * @param {string|null} [token]
+   * @param {string|null} [viewer] the private key that goes with the token
+   */
+  constructor(room, camera = null, token = null, viewer = null) {
+    this.room = room;
+    this.camera = camera;
+    this.token = token;
+    this.signs = viewer !== null;
+    const keys = [camera, viewer].map((key) => key !== null && keyBytes(key));
+    this.damaged =
+      keys.includes(null) || (token !== null && !/^[\w-]+(\.[\w-]+){2}$/.test(token)) || (this.signs && !(camera && token));
+    this.#keys = this.damaged ? Promise.resolve([]) : Link.#import(keys);
+    this.#keys.catch(() => {}); // Told by trouble().
+  }
+
+  /** @param {(Uint8Array<ArrayBuffer>|false|null)[]} keys */
+  static async #import([camera, viewer]) {
+    const { subtle } = crypto;
+    return Promise.all([
+      camera ? subtle.importKey('raw', camera, 'Ed25519', false, ['verify']) : null,
+      viewer ? subtle.importKey('pkcs8', Uint8Array.of(...PKCS8, ...viewer), 'Ed25519', false, ['sign']) : null,
+    ]);
+  }
+
+  /** Why this page can do nothing with the keys. @returns {Promise<'plainHttp'|'oldBrowser'|null>} */
+  trouble() {
+    return this.#keys.then(() => null, () => (crypto.subtle ? 'oldBrowser' : 'plainHttp'));
+  }
+
+  /** What the token says (nothing in it is proven). @returns {{nbf?: number, iat?: number, exp?: number}} */
+  get claims() {
+    try {
+      return Object(JSON.parse(new TextDecoder().decode(decode((this.token ?? '').split('.')[1]))));
+    } catch {
+      return {};
+    }
+  }
+
+  /**
+   * What goes with an offer that has this fingerprint.
+   * @param {string} fingerprint
+   */
+  async pass(fingerprint) {
+    const nonce = encode(crypto.getRandomValues(new Uint8Array(16)));
+    const key = this.signs ? (await this.#keys)[1] : null;
+    const words = new TextEncoder().encode(`peercam-join-v1\n${this.camera}\n${this.room}\n${nonce}\n${fingerprint}`);
+    const signature = key ? encode(await crypto.subtle.sign('Ed25519', key, words)) : undefined;
+    return { nonce, token: this.token ?? undefined, signature };
+  }
+
+  /**
+   * Whether an answer is the camera's.
+   * @param {{key?: string, signature?: string}|null|undefined} proof
+   * @param {string} nonce that went with the offer
+   * @param {string|null} theirs the answer's fingerprint
+   * @param {string} ours the offer's
+   * @returns {Promise<Trust>}
+   */
+  async check(proof, nonce, theirs, ours) {
+    if (theirs === null) return 'impostor';
+    if (this.camera === null) return 'unnamed';
+    const trouble = await this.trouble();
+    if (trouble) return trouble;
+    if (!proof) return 'unproven';
+    try {
+      const key = /** @type {CryptoKey} */ ((await this.#keys)[0]);
+      const words = new TextEncoder().encode(`peercam-answer-v1\n${this.room}\n${nonce}\n${theirs}\n${ours}`);
+      const good = await crypto.subtle.verify('Ed25519', key, decode(String(proof.signature)), words);
+      return good && proof.key === this.camera ? 'verified' : 'impostor';
+    } catch {
+      return 'impostor'; // That is no signature.
+    }
+  }
+}
+
 /**
  * The local clock in Unix milliseconds; it never steps, unlike `Date.now()`.
  * @param {number} at from `performance.now()`
@@ -678,10 +852,12 @@ class Signalling {
 
   /**
    * @param {string} url
+   * @param {string|null} token
    * @param {SignallingEvents} events
    */
-  constructor(url, events) {
+  constructor(url, token, events) {
     this.url = url;
+    this.protocols = token === null ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + token];
     this.events = events;
     this.#open();
     document.addEventListener('visibilitychange', () => document.hidden || this.#socket || this.#open(), {
@@ -704,10 +880,10 @@ class Signalling {
     this.#socket = null;
   }
 
-  /** The socket seems dead, whatever it says: another one at once. */
-  renew() {
+  /** The socket is of no use, whatever it says: another one. @param {number} [wait] ms */
+  renew(wait = 0) {
     this.#socket?.close();
-    this.#lost(0);
+    this.#lost(wait);
   }
 
   /**
@@ -724,7 +900,7 @@ class Signalling {
   #open() {
     clearTimeout(this.#timer);
     this.#openedAt = performance.now();
-    const socket = new WebSocket(this.url, SUBPROTOCOL);
+    const socket = new WebSocket(this.url, this.protocols);
     this.#socket = socket;
     // A handler of a socket that is no longer ours does nothing.
     const current = () => this.#socket === socket;
@@ -1117,9 +1293,16 @@ class Session {
   #fragment = '';
   /** By which the camera knows this session again. @type {string|null} */
   #resume = null;
+  /** What went with the last offer, and its fingerprint. */
+  #nonce = '';
+  #ours = '';
+  /** The camera's fingerprint: a session has one. @type {string|null} */
+  #theirs = null;
+  /** Who answered. @type {Trust|null} */
+  trust = null;
   /** Candidates of ours that wait for the join, of the camera's that wait for its answer. */
-  #ours = /** @type {RTCIceCandidateInit[]} */ ([]);
-  #theirs = /** @type {RTCIceCandidateInit[]} */ ([]);
+  #waiting = /** @type {RTCIceCandidateInit[]} */ ([]);
+  #early = /** @type {RTCIceCandidateInit[]} */ ([]);
   #askedKeyFrame = 0;
   #seen = { frames: 0, received: 0 };
 
@@ -1149,11 +1332,13 @@ class Session {
   latency = new LatencyMeter();
 
   /**
+   * @param {Link} link
    * @param {Transport} transport
    * @param {HTMLVideoElement} video
    * @param {SessionEvents} events
    */
-  constructor(transport, video, events) {
+  constructor(link, transport, video, events) {
+    this.link = link;
     this.transport = transport;
     this.video = video;
     this.events = events;
@@ -1197,8 +1382,8 @@ class Session {
     const number = ++this.#offers;
     // Candidates of another offer, on both sides, are of no use to this one.
     this.sent = this.answered = false;
-    this.#ours = [];
-    this.#theirs = [];
+    this.#waiting = [];
+    this.#early = [];
     try {
       this.#connection.setConfiguration({ bundlePolicy: 'max-bundle', iceServers });
     } catch (error) {
@@ -1207,17 +1392,21 @@ class Session {
     try {
       const offer = await (this.#offer ?? this.#connection.createOffer({ iceRestart: true }));
       this.#offer = null;
+      const { sdp = '' } = offer;
+      const ours = fingerprintOf(sdp);
+      const pass = ours && (await this.link.pass(ours));
       if (this.#closing.signal.aborted || number !== this.#offers) return;
-      this.#fragment = /^a=ice-ufrag:(\S+)/m.exec(offer.sdp ?? '')?.[1] ?? '';
-      if (!this.#playback.offers(offer.sdp ?? '')) {
-        this.events.failed('badOffer');
+      this.#fragment = /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? '';
+      if (!pass || !this.#playback.offers(sdp)) {
+        this.events.failed('bad-offer');
         return;
       }
+      [this.#ours, this.#nonce] = [ours, pass.nonce];
       const set = this.#connection.setLocalDescription(offer);
       const resume = this.#resume ?? undefined;
-      this.sent = this.events.send({ type: 'join', transport: this.transport, offer: offer.sdp, resume });
+      this.sent = this.events.send({ type: 'join', transport: this.transport, offer: sdp, resume, pass });
       await set;
-      for (const candidate of this.#ours.splice(0)) this.#trickle(candidate);
+      for (const candidate of this.#waiting.splice(0)) this.#trickle(candidate);
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       console.warn('peercam: no offer:', error);
@@ -1225,27 +1414,36 @@ class Session {
     }
   }
 
-  /** @param {string} sdp */
-  async answer(sdp) {
+  /** @param {{sdp: string, proof?: {key: string, signature: string}}} message */
+  async answer({ sdp, proof }) {
     if (this.answered || !this.sent) return;
     this.answered = true;
+    const number = this.#offers;
+    const theirs = fingerprintOf(String(sdp));
+    const trust = await this.link.check(proof, this.#nonce, theirs, this.#ours);
+    if (this.#closing.signal.aborted || number !== this.#offers) return;
+    if (trust === 'unproven' || trust === 'impostor' || theirs !== (this.#theirs ??= theirs)) {
+      this.events.failed(trust === 'unproven' ? trust : 'impostor');
+      return;
+    }
+    this.trust = trust;
     try {
       await this.#connection.setRemoteDescription({ type: 'answer', sdp });
     } catch (error) {
       if (this.#closing.signal.aborted) return;
       console.warn('peercam: the camera’s answer is not usable:', error);
-      this.events.failed(this.connectedAt === null ? 'badOffer' : 'reconnecting');
+      this.events.failed(this.connectedAt === null ? 'bad-offer' : 'reconnecting');
       return;
     }
     this.lifeline.answered(performance.now());
-    for (const candidate of this.#theirs.splice(0)) this.candidate(candidate);
+    for (const candidate of this.#early.splice(0)) this.candidate(candidate);
   }
 
   /** @param {RTCIceCandidateInit} candidate the camera's */
   candidate(candidate) {
     if (this.#closing.signal.aborted || !candidate) return;
     if (!this.answered || this.#connection.signalingState !== 'stable') {
-      if (this.#theirs.length < 100) this.#theirs.push(candidate);
+      if (this.#early.length < 100) this.#early.push(candidate);
       return;
     }
     this.#connection.addIceCandidate(candidate.candidate ? candidate : undefined).catch((error) => {
@@ -1328,7 +1526,7 @@ class Session {
     if (!candidate) return;
     const init = candidate instanceof RTCIceCandidate ? candidate.toJSON() : candidate;
     if ((init.usernameFragment ?? this.#fragment) !== this.#fragment) return; // Of before a restart.
-    if (!this.sent) this.#ours.push(init);
+    if (!this.sent) this.#waiting.push(init);
     else this.events.send({ type: 'candidate', candidate: init });
   }
 
@@ -1488,7 +1686,7 @@ const PATH_WORDS = { '': 'connected', host: 'direct', reflexive: 'direct', relay
  * next follows from four facts (server there? camera there? session alive? waiting?), looked at
  * anew in `#reconcile()` whenever one of them changes, so that no order of events can lose it.
  */
-class Watch {
+export class Watch {
   #closing = new AbortController();
   /** @type {Signalling} */
   #signalling;
@@ -1498,6 +1696,8 @@ class Watch {
   #online = null;
   /** @type {IceServer[]} */
   #iceServers = [];
+  /** When they came: the wall clock, which goes on while the machine sleeps. */
+  #iceServersAt = 0;
   #backoff = new Backoff(500, 8000, { immediate: true });
   /** Until when (`performance.now()`) not to join. */
   #notBefore = 0;
@@ -1524,12 +1724,14 @@ class Watch {
 
   /**
    * @param {string} url of the room's WebSocket
+   * @param {Link} link
    * @param {'auto'|Transport} wish
    * @param {boolean} pinned whether the wish is to be kept to where another transport would do better
    * @param {HTMLVideoElement} video
    * @param {WatchEvents} events
    */
-  constructor(url, wish, pinned, video, events) {
+  constructor(url, link, wish, pinned, video, events) {
+    this.link = link;
     this.wish = wish;
     this.pinned = pinned;
     /** @type {Transport} */
@@ -1537,16 +1739,14 @@ class Watch {
     this.video = video;
     this.events = events;
     this.#since = performance.now();
-    this.#signalling = new Signalling(url, {
-      welcome: ({ online, ice_servers }) => {
-        this.#iceServers = ice_servers ?? [];
-        this.#cameraIs(online);
-      },
+    this.#signalling = new Signalling(url, link.token, {
+      welcome: ({ online, ice_servers = [] }) => this.#cameraIs(online, ice_servers),
       message: (message) => this.#message(message),
       lost: () => this.#serverLost(),
     });
     // Made while the socket opens: keys and offer are ready when the server has spoken.
     this.#session = this.#newSession();
+    link.trouble().then((why) => why && link.signs && this.#giveUp('cantSign', `${why}Detail`));
     const every = (/** @type {number} */ ms, /** @type {() => void} */ work) => {
       const timer = setInterval(work, ms);
       this.#closing.signal.addEventListener('abort', () => clearInterval(timer));
@@ -1591,7 +1791,13 @@ class Watch {
       ...(this.#session?.path ?? NO_PATH),
       restarts: this.#past.restarts + (this.#session?.lifeline.restarts ?? 0),
       reconnects: Math.max(0, this.#sessions - 1),
+      verified: this.trust === 'verified',
     };
+  }
+
+  /** Who answers, once somebody did. */
+  get trust() {
+    return this.#session?.trust ?? null;
   }
 
   resetFigures() {
@@ -1607,10 +1813,10 @@ class Watch {
     const session = this.#session;
     switch (message?.type) {
       case 'camera':
-        this.#cameraIs(Boolean(message.online));
+        this.#cameraIs(Boolean(message.online), message.ice_servers);
         break;
       case 'answer':
-        session?.answer(message.sdp);
+        session?.answer(message);
         break;
       case 'candidate':
         session?.candidate(message.candidate);
@@ -1629,8 +1835,12 @@ class Watch {
     }
   }
 
-  /** @param {boolean} online */
-  #cameraIs(online) {
+  /**
+   * @param {boolean} online
+   * @param {IceServer[]} [iceServers] where they are others than before
+   */
+  #cameraIs(online, iceServers) {
+    if (iceServers) [this.#iceServers, this.#iceServersAt] = [iceServers, Date.now()];
     const before = this.#online;
     this.#online = online;
     // Whether it left or is there anew, on another line: what it was asked before it never answers.
@@ -1703,12 +1913,22 @@ class Watch {
         this.#dropSession();
         this.#situation({
           state: 'refused',
-          title: code === 'full' ? 'full' : 'media',
+          title: code,
           detail: 'retryDetail',
           values: { message: detail },
         });
         this.#wait(PATIENCE.refused * (0.75 + Math.random() / 2));
         break;
+      case 'token-not-yet-valid': {
+        const { nbf, iat = 0 } = this.link.claims;
+        const from = new Date((nbf ?? iat) * 1000).toLocaleString();
+        this.#dropSession();
+        this.#situation({ state: 'refused', title: code, detail: `${code}Detail`, values: { from } });
+        const wait = PATIENCE.refused * (0.75 + Math.random() / 2);
+        this.#wait(wait + 1000);
+        this.#signalling.renew(wait);
+        break;
+      }
       case 'too-fast':
         this.#again('reconnecting', 5000);
         break;
@@ -1717,7 +1937,11 @@ class Watch {
         else this.#noCommonFormat(detail);
         break;
       default:
-        this.#giveUp(code === 'bad-room' ? 'badRoom' : 'refused', 'said', { message: detail });
+        this.#giveUp(
+          Object.hasOwn(TEXTS.en, code) ? code : 'refused',
+          Object.hasOwn(TEXTS.en, `${code}Detail`) ? `${code}Detail` : 'said',
+          { message: detail },
+        );
     }
   }
 
@@ -1727,7 +1951,7 @@ class Watch {
    */
   #noCommonFormat(detail, reason) {
     if ((this.wish !== 'auto' && !this.#fellBack) || this.transport !== 'rtp') {
-      this.#giveUp('badOffer', 'said', { message: detail });
+      this.#giveUp('bad-offer', 'said', { message: detail });
       return;
     }
     this.transport = 'fmp4';
@@ -1744,7 +1968,8 @@ class Watch {
    */
   #failed(name, values = {}) {
     if (name === 'noMse') this.#giveUp('noMse', 'noMseDetail', values);
-    else if (name === 'badOffer') this.#noCommonFormat('', 'connection-lost');
+    else if (name === 'impostor' || name === 'unproven') this.#giveUp(name, `${name}Detail`, {}, 'unsafe');
+    else if (name === 'bad-offer') this.#noCommonFormat('', 'connection-lost');
     else this.#again(name);
   }
 
@@ -1775,13 +2000,14 @@ class Watch {
   #lookingForServer() {
     const waited = performance.now() - this.#serverLostAt > 2000;
     const { state } = this.situation;
-    // Mostly it is back at once: what was said still stands.
-    if (!waited && (state === 'reconnecting' || state === 'refused')) return this.situation;
+    // Mostly it is back at once, or it is we who wait: what was said still stands.
+    if ((!waited || performance.now() < this.#notBefore) && (state === 'reconnecting' || state === 'refused')) return this.situation;
     const name = this.#played ? 'reconnecting' : 'looking';
     return { state: name, title: name, detail: waited ? 'serverDetail' : undefined };
   }
 
   #join() {
+    if (!this.#relaysKnowUs()) return;
     const session = (this.#session ??= this.#newSession());
     if (this.#sessions > 0 || this.situation.state === 'offline') this.#since = performance.now();
     this.#sessions += 1;
@@ -1791,9 +2017,16 @@ class Watch {
     session.join(this.#iceServers);
   }
 
+  /** Whether the relays' credentials are fresh; where not, they come with another socket. */
+  #relaysKnowUs() {
+    const stale = this.#iceServers.some(({ credential }) => credential) && Math.abs(Date.now() - this.#iceServersAt) > PATIENCE.credentials;
+    if (stale) this.#signalling.renew();
+    return !stale;
+  }
+
   /** @returns {Session} */
   #newSession() {
-    return new Session(this.transport, this.video, {
+    return new Session(this.link, this.transport, this.video, {
       send: (message) => this.#signalling.send(message),
       connected: () => this.#connected(),
       firstFrame: () => this.#firstFrame(),
@@ -1854,11 +2087,12 @@ class Watch {
    * @param {string} title
    * @param {string} detail
    * @param {Record<string, string>} [values]
+   * @param {State} [state]
    */
-  #giveUp(title, detail, values) {
+  #giveUp(title, detail, values, state = 'refused') {
     this.#dropSession('viewer-left');
     this.#end();
-    this.#situation({ state: 'refused', title, detail, values, final: true });
+    this.#situation({ state, title, detail, values, final: true });
   }
 
   #end() {
@@ -1921,7 +2155,8 @@ class Watch {
       }
     } else {
       if (now - session.firstFrameAt > PATIENCE.stable) this.#backoff.reset();
-      const notes = [this.#fellBack && 'fellBack', session.info?.stream === 'sub' && 'reduced'].filter((note) => note !== false);
+      const blind = session.trust === 'plainHttp' || session.trust === 'oldBrowser';
+      const notes = [this.#fellBack && 'fellBack', session.info?.stream === 'sub' && 'reduced', blind && 'cantVerify'].filter((note) => note !== false);
       this.#situation({ state: 'playing', title: PATH_WORDS[session.path.path ?? ''], notes });
     }
   }
@@ -1935,8 +2170,10 @@ class Watch {
   #keepPath(session, now) {
     const { lifeline } = session;
     const step = lifeline.decide(now, session.lost, this.#online);
-    if (step === 'offer') session.join(this.#iceServers);
-    else if (step === 'renew') this.#signalling.renew();
+    if (step === 'offer') {
+      if (!this.#relaysKnowUs()) return true;
+      session.join(this.#iceServers);
+    } else if (step === 'renew') this.#signalling.renew();
     else if (step === 'give-up') this.#again('reconnecting');
     const { downSince } = lifeline;
     if (this.#online === null && downSince !== null && now - downSince < PATIENCE.hurry) this.#signalling.press(now);
@@ -1985,6 +2222,8 @@ const ICONS = {
   shrink: 'M4 9h5V4M20 9h-5V4M4 15h5v5M20 15h-5v5',
   camera: 'M5.5 7h8A1.5 1.5 0 0 1 15 8.5v7a1.5 1.5 0 0 1-1.5 1.5h-8A1.5 1.5 0 0 1 4 15.5v-7A1.5 1.5 0 0 1 5.5 7zM15 11l5-3v8l-5-3',
   cameraOff: 'M10 7h3.5A1.5 1.5 0 0 1 15 8.5V11l5-3v8M15 15.5a1.5 1.5 0 0 1-1.5 1.5h-8A1.5 1.5 0 0 1 4 15.5v-7A1.5 1.5 0 0 1 5.5 7M4 3.5l16 17',
+  lock: 'M6.5 11h11v8.5h-11zM8.5 11V8a3.5 3.5 0 0 1 7 0v3',
+  lockOpen: 'M6.5 11h11v8.5h-11zM8.5 11V7a3.5 3.5 0 0 1 6.8-1.2',
   warning: 'M12 9.5v4.5M12 16.9v.1M12 4l9 15.5H3z',
 };
 
@@ -2046,6 +2285,14 @@ svg.solid { fill: currentColor }
 .bar > * { pointer-events: auto }
 .bar button { width: 44px; height: 44px; border-radius: 50% }
 .bar button:hover { background: rgb(255 255 255 / .14) }
+.lock.verified { color: var(--accent) }
+.lock.blind { color: #ffc861 }
+.trust { position: absolute; left: 12px; bottom: calc(60px + env(safe-area-inset-bottom)); width: min(360px, 100% - 24px); max-height: 60vh; overflow: auto;
+  padding: 14px 16px; border-radius: 12px; background: #12151a; border: 1px solid var(--line); font-size: 13px; color: #d5dae0 }
+.trust p { margin: 0 0 6px }
+.trust p:first-child { font-weight: 600; font-size: 15px; color: #f3f5f7 }
+dl { display: grid; grid-template-columns: auto 1fr; gap: 2px 12px; margin: 10px 0 0 }
+dd { margin: 0; overflow-wrap: anywhere; user-select: text }
 .path { flex: 1; min-width: 0; padding: 0 8px; font-size: 13px; color: #d5dae0; white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
   text-align: end; text-shadow: 0 1px 4px rgb(0 0 0 / .8); pointer-events: none }
 input { width: 84px; height: 44px; margin: 0 4px; accent-color: #f3f5f7; background: none; cursor: pointer }
@@ -2104,6 +2351,7 @@ const CARD = {
   stalled: ['camera', 'busy'],
   reconnecting: ['camera', 'busy'],
   refused: ['warning', ''],
+  unsafe: ['warning', ''],
   ended: ['', ''],
 };
 
@@ -2112,7 +2360,7 @@ const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class 
 
 /** `<peercam-player>`: see the top of this file. */
 export class PeercamPlayer extends Base {
-  static observedAttributes = ['room', 'server', 'transport', 'muted'];
+  static observedAttributes = ['room', 'server', 'transport', 'muted', 'camera-key', 'token', 'viewer-key'];
 
   /** @type {Watch|null} */
   #watch = null;
@@ -2120,6 +2368,7 @@ export class PeercamPlayer extends Base {
   #situation = { state: 'idle', title: 'idle' };
   /** The browser has the video paused and wants a click before it plays. */
   #paused = false;
+  #restarting = false;
   #quietTimer = 0;
   /** Keeps the screen on while there is a picture. @type {WakeLockSentinel|null} */
   #wakeLock = null;
@@ -2144,9 +2393,15 @@ export class PeercamPlayer extends Base {
       this.#change({ state: 'refused', title: 'noWebRtc', detail: 'noWebRtcDetail', final: true });
       return;
     }
+    const [camera, token, viewer] = ['camera-key', 'token', 'viewer-key'].map((name) => this.getAttribute(name));
+    const link = new Link(this.getAttribute('room') ?? '', camera, token, viewer);
+    if (link.damaged) {
+      this.#change({ state: 'refused', title: 'badLink', detail: 'badLinkDetail', final: true });
+      return;
+    }
     this.#change({ state: 'looking', title: 'looking' });
     try {
-      this.#watch = new Watch(this.#address(), this.#wish(), this.getAttribute('transport-fallback') === 'off', this.#ui.video, {
+      this.#watch = new Watch(this.#address(), link, this.#wish(), this.getAttribute('transport-fallback') === 'off', this.#ui.video, {
         situation: (situation) => this.#change(situation),
         play: () => this.#play(),
         hold: () => this.#hold(),
@@ -2193,7 +2448,7 @@ export class PeercamPlayer extends Base {
     latency_ms: { p50: null, p95: null, last: null },
     ...{ fps: 0, freeze_longest_ms: 0, bytes_received: 0, stream: null },
     ...NO_PATH,
-    ...{ restarts: 0, reconnects: 0 },
+    ...{ restarts: 0, reconnects: 0, verified: false },
   };
 
   get muted() {
@@ -2206,7 +2461,7 @@ export class PeercamPlayer extends Base {
   }
 
   /**
-   * What a key does: space or k plays and stops, m is sound, f full screen.
+   * What a key does: space or k plays and stops, m is sound, f full screen, Escape closes the lock.
    * @param {KeyboardEvent} event
    * @returns {boolean} whether it was one of them
    */
@@ -2223,6 +2478,7 @@ export class PeercamPlayer extends Base {
       m: () => (this.muted = !this.muted),
       f: () => this.#fullscreen(),
     };
+    if (!this.#ui.trust.hidden) does.escape = () => this.#openLock(false);
     const action = does[event.key.toLowerCase()];
     if (!action) return false;
     event.preventDefault();
@@ -2255,9 +2511,15 @@ export class PeercamPlayer extends Base {
     if (before === after) return;
     if (name === 'muted') {
       this.muted = after !== null;
-    } else if (this.#watch) {
-      this.stop();
-      this.start();
+    } else if ((this.#watch || this.#situation.final) && !this.#restarting) {
+      // Another link changes several at once.
+      this.#restarting = true;
+      queueMicrotask(() => {
+        this.#restarting = false;
+        if (!this.isConnected) return;
+        this.stop();
+        this.start();
+      });
     }
   }
 
@@ -2298,7 +2560,7 @@ export class PeercamPlayer extends Base {
     const words = [title, ...notes].map((name) => this.#text(name)).join(' · ');
     const more = detail ? this.#text(detail, values) : '';
     if (more === '') return words;
-    return state === 'refused' ? `${words} (${more})` : `${words} ${more}`;
+    return state === 'refused' || state === 'unsafe' ? `${words} (${more})` : `${words} ${more}`;
   }
 
   // What the picture does.
@@ -2381,9 +2643,12 @@ export class PeercamPlayer extends Base {
     const toggle = make('button', { type: 'button' });
     const mute = make('button', { type: 'button' });
     const volume = make('input', { type: 'range', min: '0', max: '1', step: '0.05', value: '1' });
+    const lock = make('button', { type: 'button' });
+    const trust = make('div', { className: 'trust', id: 'trust', hidden: true });
+    lock.setAttribute('aria-controls', 'trust');
     const path = make('span', { className: 'path' });
     const full = make('button', { type: 'button' });
-    const bar = make('div', { className: 'bar chrome' }, toggle, mute, volume, path, full);
+    const bar = make('div', { className: 'bar chrome' }, toggle, mute, volume, lock, trust, path, full);
     bar.setAttribute('role', 'group');
     const said = make('p', { className: 'said' });
     said.setAttribute('role', 'status');
@@ -2396,6 +2661,7 @@ export class PeercamPlayer extends Base {
     mute.addEventListener('click', () => (this.muted = !this.muted));
     unmute.addEventListener('click', () => (this.muted = false));
     full.addEventListener('click', () => this.#fullscreen());
+    lock.addEventListener('click', () => this.#openLock(trust.hidden));
     volume.addEventListener('input', () => {
       video.volume = Number(volume.value);
       video.muted = video.volume === 0;
@@ -2412,7 +2678,8 @@ export class PeercamPlayer extends Base {
     stage.addEventListener('focusin', () => this.#awake());
     stage.addEventListener('click', ({ target }) => {
       const onPicture = target === video || target === still || target === card || target === stage;
-      if (!onPicture) this.#awake();
+      if (onPicture && !trust.hidden) this.#openLock(false);
+      else if (!onPicture) this.#awake();
       else if (stage.classList.contains('quiet')) this.#awake();
       else this.#awake(0);
     });
@@ -2423,18 +2690,18 @@ export class PeercamPlayer extends Base {
       ...{ stage, video, still, said },
       ...{ card, badge, start, title, detail, retry },
       ...{ pill, live, latency, unmute, unmuteLabel },
-      ...{ bar, toggle, mute, volume, path, full },
+      ...{ bar, toggle, mute, volume, lock, trust, path, full },
     };
   }
 
   /** Shows the controls; they go after a while if there is a picture to see. */
   #awake(stay = CONTROLS_STAY) {
-    const { stage, bar } = this.#ui;
+    const { stage, bar, trust } = this.#ui;
     clearTimeout(this.#quietTimer);
     stage.classList.remove('quiet');
     const hide = () => {
       const watching = this.#situation.state === 'playing' && !this.#blocked;
-      stage.classList.toggle('quiet', watching && !bar.querySelector(':focus-visible'));
+      stage.classList.toggle('quiet', watching && trust.hidden && !bar.querySelector(':focus-visible'));
     };
     if (stay === 0) hide();
     else this.#quietTimer = setTimeout(hide, stay);
@@ -2468,6 +2735,7 @@ export class PeercamPlayer extends Base {
     video.setAttribute('aria-label', label);
     this.#drawCard();
     this.#drawControls();
+    this.#drawLock();
     this.#drawLatency();
   }
 
@@ -2484,7 +2752,7 @@ export class PeercamPlayer extends Base {
     start.hidden = picture !== '';
     title.textContent = this.#text(this.#blocked ? 'play' : situation.title);
     detail.textContent = situation.detail ? this.#text(situation.detail, situation.values) : '';
-    retry.hidden = !(situation.state === 'refused' && situation.final);
+    retry.hidden = !situation.final;
     retry.textContent = this.#text('retry');
   }
 
@@ -2514,6 +2782,41 @@ export class PeercamPlayer extends Base {
     live.textContent = this.#text('live');
     unmute.hidden = !watching || !this.muted;
     unmuteLabel.textContent = this.#text('unmute');
+  }
+
+  /** @param {boolean} open */
+  #openLock(open) {
+    this.#ui.trust.hidden = !open;
+    this.#drawLock();
+    this.#awake();
+  }
+
+  /** Whether this is the right camera, and how one knows. */
+  #drawLock() {
+    const { lock, trust } = this.#ui;
+    const known = this.#watch?.trust ?? null;
+    lock.hidden = known === null;
+    if (known === null) trust.hidden = true;
+    lock.setAttribute('aria-expanded', String(!trust.hidden));
+    if (known === null) return;
+    const blind = known === 'plainHttp' || known === 'oldBrowser';
+    const title = this.#text(blind ? 'cantVerify' : known);
+    lock.className = `lock ${blind ? 'blind' : known}`;
+    lock.title = this.#text('lock', { title });
+    lock.setAttribute('aria-label', lock.title);
+    showIcon(lock, known === 'verified' ? 'lock' : 'lockOpen');
+    const { camera, room, claims } = /** @type {Watch} */ (this.#watch).link;
+    const facts = make('dl');
+    /** @type {[string, string|false|null|undefined][]} */
+    const lines = [
+      ['key', known === 'verified' && camera],
+      ['room', room],
+      ['until', claims.exp === undefined ? null : new Date(claims.exp * 1000).toLocaleString()],
+    ];
+    for (const [name, value] of lines) {
+      if (value) facts.append(make('dt', {}, this.#text(name)), make('dd', {}, value));
+    }
+    trust.replaceChildren(make('p', {}, title), make('p', {}, this.#text(`${known}Detail`)), facts);
   }
 
   #drawLatency() {

@@ -22,6 +22,8 @@ pub enum State {
     Reconnecting,
     /// The camera or the server said no.
     Refused,
+    /// What answers has not shown that it is the camera of the link: not played.
+    Unsafe,
     /// Stopped.
     Ended,
 }
@@ -113,6 +115,8 @@ pub struct Stats {
     pub restarts: u32,
     /// How often it had to connect again with a new session.
     pub reconnects: u32,
+    /// The camera has shown that it has the link's key.
+    pub verified: bool,
 }
 
 #[cfg(test)]
@@ -127,7 +131,7 @@ mod tests {
                 "connect_ms":null,"first_frame_ms":null,
                 "latency_ms":{"p50":null,"p95":null,"last":null},"fps":0,"freeze_longest_ms":0,
                 "bytes_received":0,"stream":null,"path":null,"path_local":null,"path_remote":null,
-                "path_protocol":null,"restarts":0,"reconnects":0}"#,
+                "path_protocol":null,"restarts":0,"reconnects":0,"verified":false}"#,
         )
         .unwrap();
         assert_eq!(idle.state, State::Idle);
@@ -137,7 +141,7 @@ mod tests {
                 "frames_decoded":31,"audio_decoded":96000,"connect_ms":120.5,
                 "first_frame_ms":250,"latency_ms":{"p50":40.25,"p95":61,"last":40},"fps":30,"freeze_longest_ms":52,
                 "bytes_received":250000,"stream":"sub","path":"relay","path_local":"relay",
-                "path_remote":"srflx","path_protocol":"tls","restarts":1,"reconnects":0,
+                "path_remote":"srflx","path_protocol":"tls","restarts":1,"reconnects":0,"verified":true,
                 "something-new":true}"#,
         )
         .unwrap();
@@ -145,5 +149,6 @@ mod tests {
         assert_eq!(playing.latency_ms.p50, Some(40.25));
         assert_eq!((playing.path, playing.stream), (Some(Path::Relay), Some(Stream::Sub)));
         assert_eq!(playing.path_protocol, Some(Protocol::Tls));
+        assert!(playing.verified && !idle.verified);
     }
 }
