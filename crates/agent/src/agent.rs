@@ -19,6 +19,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    access::Access,
     certificate,
     config::Config,
     identity::Identity,
@@ -49,6 +50,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let identity = Identity::load_or_create(&config.state_dir)?;
     let room = config.room.clone().unwrap_or_else(|| identity.room());
+    let access = Access::new(&identity, &config.access);
     let tls = Tls::load(config.network.turn_ca.as_deref()).context("network.turn-ca")?;
     let camera = Camera::start(config.media.clone()).context("the camera can't start")?;
     let camera = Arc::new(camera);
@@ -68,7 +70,8 @@ pub async fn run(
         None
     } else {
         let tls = Tls::load(config.rendezvous_ca.as_deref()).context("rendezvous.ca")?;
-        Some(Client::start(Plan::new(config.servers.clone(), room.clone(), tls)))
+        let plan = Plan::new(config.servers.clone(), room.clone(), tls, access);
+        Some(Client::start(plan))
     };
     let watch = Watch::start(host.network.clone())
         .inspect_err(|error| warn!("changes of the network are noticed late: {error}"))

@@ -31,9 +31,11 @@ pub fn write(file: &Path, content: &[u8]) -> Result<(), Error> {
         .mode(0o700)
         .create(folder)
         .map_err(failed("make its folder"))?;
-    let draft = file.with_extension("pem.new");
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = Path::new(&draft);
     // What a power failure may have left of an earlier attempt.
-    match fs::remove_file(&draft) {
+    match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(failed("remove an old draft")(error));
         }
@@ -43,9 +45,9 @@ pub fn write(file: &Path, content: &[u8]) -> Result<(), Error> {
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&draft)
+        .open(draft)
         .map_err(failed("create"))?;
     output.write_all(content).and_then(|()| output.sync_all()).map_err(failed("write"))?;
-    fs::rename(&draft, file).map_err(failed("put in place"))?;
+    fs::rename(draft, file).map_err(failed("put in place"))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync its folder"))
 }

@@ -1,55 +1,41 @@
 //! Who this camera is: an Ed25519 key (RFC 8032), made on first start and kept from then on.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
-use ed25519_dalek::{
-    SigningKey, VerifyingKey,
-    pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes, spki::der::pem::LineEnding},
-};
-use peercam_protocol::RoomId;
+use peercam_protocol::{PublicKey, RoomId, SecretKey};
 
-use crate::durable;
+use crate::key_file;
 
-/// Name of the key's file in the state directory: PKCS #8 in PEM (RFC 5958, RFC 7468), as
-/// `openssl genpkey -algorithm ed25519` writes it.
+/// Name of the key's file in the state directory; see [`key_file`].
 pub const FILE_NAME: &str = "identity.pem";
 
 /// The camera's key pair.
 #[derive(Debug)]
 pub struct Identity {
-    key: SigningKey,
+    key: SecretKey,
 }
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file or folder that can't be made, read or written.
-    #[error("the identity key {}: {action}: {source}: check state-dir and whose it is", .file.display())]
-    Io {
-        /// The key's file.
-        file: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// Why it failed.
-        source: io::Error,
-    },
     /// A file that holds no key. It is left as it is.
     #[error(
-        "the identity key {} is damaged ({reason}): restore it from a copy, or move it away to \
-         become a new camera with a new room", .file.display()
+        "the camera's identity: {0}: restore it from a copy, or move it away to become a new \
+         camera with a new room"
     )]
-    Damaged {
-        /// The key's file.
-        file: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No random numbers.
-    #[error("no random numbers for an identity key: {0}")]
-    Random(getrandom::Error),
+    Damaged(key_file::Error),
+    /// Anything else.
+    #[error("the camera's identity: {0}: check state-dir and whose it is")]
+    Unavailable(key_file::Error),
+}
+
+impl From<key_file::Error> for Error {
+    fn from(error: key_file::Error) -> Self {
+        match error {
+            key_file::Error::Damaged { .. } => Self::Damaged(error),
+            error => Self::Unavailable(error),
+        }
+    }
 }
 
 impl Identity {
@@ -61,52 +47,34 @@ impl Identity {
     /// overwritten: the room, and every link to it, depends on it.
     pub fn load_or_create(state_dir: &Path) -> Result<Self, Error> {
         let file = state_dir.join(FILE_NAME);
-        match fs::read_to_string(&file) {
-            Ok(pem) => Self::parse(&file, &pem),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(&file),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err(Error::Damaged { file, reason: "it is no text".to_owned() })
+        let key = match key_file::read(&file) {
+            Err(key_file::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                key_file::create(&file)
             }
-            Err(source) => Err(Error::Io { file, action: "read", source }),
-        }
+            read => read,
+        };
+        Ok(Self { key: key? })
+    }
+
+    /// What the camera signs with.
+    pub fn key(&self) -> &SecretKey {
+        &self.key
     }
 
     /// The public half.
-    pub fn public_key(&self) -> VerifyingKey {
-        self.key.verifying_key()
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public()
     }
 
     /// The room that belongs to this key.
     pub fn room(&self) -> RoomId {
         RoomId::from_public_key(self.public_key().as_bytes())
     }
-
-    fn parse(file: &Path, pem: &str) -> Result<Self, Error> {
-        match SigningKey::from_pkcs8_pem(pem) {
-            Ok(key) => Ok(Self { key }),
-            Err(error) => Err(Error::Damaged { file: file.to_owned(), reason: error.to_string() }),
-        }
-    }
-
-    fn create(file: &Path) -> Result<Self, Error> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(Error::Random)?;
-        let key = SigningKey::from_bytes(&seed);
-        // Without the public half (version 1): every tool reads that.
-        let bytes = KeypairBytes { secret_key: seed, public_key: None };
-        let pem = bytes
-            .to_pkcs8_pem(LineEnding::LF)
-            .map_err(|error| Error::Damaged { file: file.to_owned(), reason: error.to_string() })?;
-        durable::write(file, pem.as_bytes()).map_err(|durable::Error { action, source }| {
-            Error::Io { file: file.to_owned(), action, source }
-        })?;
-        Ok(Self { key })
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 

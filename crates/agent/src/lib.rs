@@ -8,6 +8,8 @@
 //! | [`logging`] | the log on standard error |
 //! | [`agent`] | the loop that holds everything together |
 //! | [`identity`] | the camera's key, and the room that belongs to it |
+//! | [`key_file`] | Ed25519 keys in files |
+//! | [`access`] | who may watch |
 //! | [`network_watch`] | notices when this machine's network changes |
 //! | [`rendezvous`] | the line to the rendezvous server, opened again whenever it breaks |
 //! | [`session`] | one viewer: offer, connection, transport, control channel |
@@ -26,12 +28,14 @@
 //! Messages go one way on each arrow, through a bounded queue. The agent's loop never waits for a
 //! session, and a session never for another one.
 
+pub mod access;
 pub mod agent;
 pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod durable;
 pub mod identity;
+pub mod key_file;
 pub mod logging;
 pub mod network_watch;
 pub mod packetizer;

@@ -84,6 +84,8 @@ fn a_wrong_configuration_is_refused_in_words_with_exit_code_2() {
         ("colour = 1", &["bad.toml", "line 1", "colour", "state-dir"][..]),
         ("\n[viewers]\nmost = 3", &["bad.toml", "line 3", "most", "max"]),
         ("viewers = { max = \"many\" }", &["bad.toml", "line 1", "string \"many\""]),
+        ("access = { door = \"ajar\" }", &["bad.toml", "line 1", "ajar", "open", "token"]),
+        ("access = { owner-keys = [\"me\"] }", &["access.owner-keys", "\"me\"", "43 characters"]),
         ("viewers = { max = 0 }", &["bad.toml", "viewers.max = 0", "1 to 1000"]),
         ("rendezvous = { urls = [\"http://x\"] }", &["bad.toml", "rendezvous.urls", "ws://"]),
         ("rendezvous = { urls = [\"ws://x\", \"ws://x\"] }", &["rendezvous.urls", "twice"]),

@@ -6,8 +6,15 @@ mod support;
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use peercam_agent::{
+    access::Access,
+    config,
+    identity::Identity,
     rendezvous::{Client, Event, Outbox, Plan, ServerUrl},
     tls::Tls,
+};
+use peercam_protocol::{
+    Nonce,
+    signalling::{ErrorCode, FromCamera, ToCamera},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use support::{PATIENCE, ROOM, Rendezvous, Socket, fake_rendezvous::FakeRendezvous};
@@ -25,9 +32,12 @@ use tokio_rustls::{
 fn plan(servers: &[String], ca: Option<&Path>) -> Plan {
     let servers: Vec<ServerUrl> = servers.iter().map(|url| url.parse().unwrap()).collect();
     let tls = Tls::load(ca).unwrap();
+    let state = TempDir::new().unwrap();
+    let identity = Identity::load_or_create(state.path()).unwrap();
+    let access = Access::new(&identity, &config::Access::default());
     Plan {
         reconsider: Duration::from_millis(400),
-        ..Plan::new(servers, ROOM.parse().unwrap(), tls)
+        ..Plan::new(servers, ROOM.parse().unwrap(), tls, access)
     }
 }
 
@@ -103,6 +113,26 @@ async fn a_camera_takes_its_room_over_from_its_own_dead_connection() {
     tokio::time::timeout(PATIENCE, viewer.until_online()).await.expect("viewers are told");
     assert!(matches!(first.next().await, Some(Event::Lost)));
     drop((first, outbox));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_proves_once_that_it_has_its_key() {
+    support::log();
+    let server = FakeRendezvous::start().await;
+    let mut client = Client::start(plan(&[ws(server.address())], None));
+    let mut camera = server.accept().await;
+    // Checks what is signed.
+    let first = camera.prove().await;
+    // A server that asks again gets no second signature on the same connection.
+    camera.send(&ToCamera::Challenge { nonce: Nonce::from_bytes([8; 16]) }).await;
+    let Some(FromCamera::Error { error, .. }) = camera.next().await else { panic!("an error") };
+    assert_eq!(error.code, ErrorCode::OutOfOrder);
+    let room = ROOM.parse().unwrap();
+    camera.send(&ToCamera::Hosting { room, ice_servers: Vec::new(), time: None }).await;
+    let (_, outbox) = hosted(&mut client).await;
+    drop((camera, outbox));
+    // And makes a new nonce for each.
+    assert_ne!(server.accept().await.prove().await, first);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,6 +87,9 @@ impl Options {
 urls = ["{rendezvous}"]
 room = "{room}"
 
+[access]
+door = "open"
+
 {viewers}{turn_authority}
 [video]
 {source}

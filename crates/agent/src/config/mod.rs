@@ -14,7 +14,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use peercam_protocol::RoomId;
+use peercam_protocol::{
+    PublicKey, RoomId,
+    key::KeyError,
+    signalling::{Door, MAX_ISSUERS},
+};
 
 pub mod layers;
 mod raw;
@@ -40,6 +44,8 @@ pub struct Config {
     pub rendezvous_ca: Option<PathBuf>,
     /// The room to wait in; none: the one that belongs to the camera's key.
     pub room: Option<RoomId>,
+    /// Who may watch.
+    pub access: Access,
     /// Most viewers at once.
     pub max_viewers: usize,
     /// How viewers reach this machine.
@@ -48,6 +54,17 @@ pub struct Config {
     pub media: peercam_media::Config,
     /// How long sessions wait for viewers; not in the file.
     pub patience: Patience,
+}
+
+/// Who may watch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// Everybody, or who has a token.
+    pub door: Door,
+    /// Keys besides the camera's own that may sign tokens for it; at most [`MAX_ISSUERS`].
+    pub owner_keys: Vec<PublicKey>,
+    /// Whether tokens that are bound to no key are taken.
+    pub bearer: bool,
 }
 
 /// How viewers reach this machine.
@@ -130,7 +147,7 @@ impl Config {
     }
 
     fn validate(layers: &Layers, raw: raw::Config) -> Result<Self, Error> {
-        let raw::Config { state_dir, rendezvous, viewers, network, video, audio } = raw;
+        let raw::Config { state_dir, rendezvous, access, viewers, network, video, audio } = raw;
         if !state_dir.is_absolute() {
             return Err(layers.refuse("state-dir", "use an absolute path"));
         }
@@ -169,11 +186,33 @@ impl Config {
             servers,
             rendezvous_ca: rendezvous.ca,
             room,
+            access: Access::validate(layers, access)?,
             max_viewers: viewers.max,
             network: Network::validate(layers, network)?,
             media,
             patience: Patience::default(),
         })
+    }
+}
+
+impl Access {
+    fn validate(layers: &Layers, raw: raw::Access) -> Result<Self, Error> {
+        let raw::Access { door, owner_keys: texts, bearer } = raw;
+        let mut owner_keys: Vec<PublicKey> = Vec::new();
+        for text in &texts {
+            let refuse =
+                |problem: &str| layers.refuse("access.owner-keys", &format!("{text:?}: {problem}"));
+            let key = text.parse().map_err(|error: KeyError| refuse(&error.to_string()))?;
+            if owner_keys.contains(&key) {
+                return Err(refuse("is named twice"));
+            }
+            owner_keys.push(key);
+        }
+        if owner_keys.len() > MAX_ISSUERS {
+            let allowed = format!("allowed are {MAX_ISSUERS} keys");
+            return Err(layers.refuse("access.owner-keys", &allowed));
+        }
+        Ok(Self { door, owner_keys, bearer })
     }
 }
 
@@ -225,6 +264,7 @@ impl Default for Config {
             servers: Vec::new(),
             rendezvous_ca: None,
             room: None,
+            access: Access::default(),
             max_viewers: raw.viewers.max,
             network: Network::default(),
             media: peercam_media::Config { video: raw.video, audio: raw.audio },

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use peercam_media::{AudioConfig, VideoConfig};
+use peercam_protocol::signalling::Door;
 use serde::Deserialize;
 
 /// The whole file. Each table may be left out, and each key in it.
@@ -11,6 +12,7 @@ use serde::Deserialize;
 pub(super) struct Config {
     pub state_dir: PathBuf,
     pub rendezvous: Rendezvous,
+    pub access: Access,
     pub viewers: Viewers,
     pub network: Network,
     pub video: VideoConfig,
@@ -24,6 +26,15 @@ pub(super) struct Rendezvous {
     pub urls: Vec<String>,
     pub room: Option<String>,
     pub ca: Option<PathBuf>,
+}
+
+/// `[access]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Access {
+    pub door: Door,
+    pub owner_keys: Vec<String>,
+    pub bearer: bool,
 }
 
 /// `[viewers]`
@@ -50,6 +61,7 @@ impl Default for Config {
         Self {
             state_dir: "/data/peercam".into(),
             rendezvous: Rendezvous::default(),
+            access: Access::default(),
             viewers: Viewers::default(),
             network: Network::default(),
             video: VideoConfig::default(),

@@ -40,7 +40,7 @@ pub mod url;
 
 pub use url::{ServerUrl, ServerUrlError};
 
-use crate::tls::Tls;
+use crate::{access::Access, tls::Tls};
 use keeper::Keeper;
 
 /// Most events that wait for the agent's loop. When full the socket is not read any further, and
@@ -61,7 +61,10 @@ pub struct Plan {
     pub room: RoomId,
     /// Whom to trust, for `wss`.
     pub tls: Tls,
-    /// By what a server knows this camera again while it still holds its dead connection.
+    /// By what the camera shows that it is who it says.
+    pub access: Access,
+    /// By what a server that asks for no proof knows this camera again while it still holds its
+    /// dead connection.
     pub takeover: Option<ResumeKey>,
     /// How often the preferred servers are tried while the room is on a lesser one: at random
     /// between a half and the whole of this.
@@ -70,11 +73,11 @@ pub struct Plan {
 
 impl Plan {
     /// For this run of the program.
-    pub fn new(servers: Vec<ServerUrl>, room: RoomId, tls: Tls) -> Self {
+    pub fn new(servers: Vec<ServerUrl>, room: RoomId, tls: Tls, access: Access) -> Self {
         let mut key = [0; 16];
         // Without random numbers a dead connection is found out the slow way.
         let takeover = getrandom::fill(&mut key).is_ok().then(|| ResumeKey::from_bytes(key));
-        Self { servers, room, tls, takeover, reconsider: RECONSIDER }
+        Self { servers, room, tls, access, takeover, reconsider: RECONSIDER }
     }
 }
 

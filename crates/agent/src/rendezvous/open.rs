@@ -1,9 +1,10 @@
-//! From a server's address to a room that is ours: TCP, TLS, WebSocket, `hosting`.
+//! From a server's address to a room that is ours: TCP, TLS, WebSocket, the proof that
+//! the room is ours, `hosting`.
 
 use std::{net::SocketAddr, time::Duration};
 
 use peercam_protocol::{
-    RoomId, SUBPROTOCOL, TAKEOVER_HEADER,
+    Nonce, RoomId, SUBPROTOCOL, TAKEOVER_HEADER,
     signalling::{Error, ErrorCode, IceServer, ToCamera},
     wire,
 };
@@ -13,7 +14,10 @@ use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
         client::IntoClientRequest,
-        http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+        http::{
+            HeaderValue,
+            header::{HOST, SEC_WEBSOCKET_PROTOCOL},
+        },
         protocol::WebSocketConfig,
     },
 };
@@ -73,9 +77,9 @@ pub(super) async fn open(server: &ServerUrl, plan: &Plan) -> Result<Hosted, Ende
             Box::new(stream)
         };
         stage = "WebSocket";
-        let mut wire = upgrade(server, plan, carrier).await?;
+        let (mut wire, authority) = upgrade(server, plan, carrier).await?;
         stage = "room";
-        let (room, ice_servers) = until_hosting(&mut wire).await?;
+        let (room, ice_servers) = until_hosting(&mut wire, plan, &authority).await?;
         Ok(Hosted { wire, room, ice_servers, ends })
     };
     match tokio::time::timeout(OPEN, opening).await {
@@ -84,16 +88,19 @@ pub(super) async fn open(server: &ServerUrl, plan: &Plan) -> Result<Hosted, Ende
     }
 }
 
+/// The WebSocket, and the `Host` by which it was asked for.
 async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     server: &ServerUrl,
     plan: &Plan,
     carrier: S,
-) -> Result<Wire<S>, Ended> {
+) -> Result<(Wire<S>, String), Ended> {
     let mut request = server
         .host_address(&plan.room)
         .into_client_request()
         .map_err(|error| Ended::Failed(error.to_string()))?;
     let headers = request.headers_mut();
+    let authority = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let authority = authority.to_owned();
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     if let Some(key) = &plan.takeover
         && let Ok(mut key) = HeaderValue::from_str(key.as_str())
@@ -113,15 +120,26 @@ async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
         client_async_with_config(request, carrier, Some(config))
             .await
             .map_err(|error| Ended::Failed(explain(&error)))?;
-    Ok(Wire::new(socket))
+    Ok((Wire::new(socket), authority))
 }
 
-/// The server's first word.
+/// Shows that the room is ours, where the server asks for that, and waits until it agrees.
 async fn until_hosting<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
+    plan: &Plan,
+    authority: &str,
 ) -> Result<(RoomId, Vec<IceServer>), Ended> {
+    let mut asked = false;
     loop {
         match wire.next().await? {
+            Heard::Message(ToCamera::Challenge { nonce: challenge }) if !asked => {
+                asked = true;
+                let nonce = nonce().map_err(|error| {
+                    Ended::Failed(format!("no random numbers for a proof: {error}"))
+                })?;
+                let proof = plan.access.prove(authority, &plan.room, &challenge, nonce);
+                wire.say(&proof).await?;
+            }
             Heard::Message(ToCamera::Hosting { room, ice_servers, .. }) => {
                 return Ok((room, ice_servers));
             }
@@ -137,4 +155,10 @@ async fn until_hosting<S: AsyncRead + AsyncWrite + Unpin>(
             Heard::Sign => {}
         }
     }
+}
+
+fn nonce() -> Result<Nonce, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(Nonce::from_bytes(bytes))
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use peercam_protocol::{
-    SUBPROTOCOL,
+    Nonce, SUBPROTOCOL, proof,
     signalling::{FromCamera, ToCamera},
     wire,
 };
@@ -14,7 +14,10 @@ use tokio_tungstenite::{
     tungstenite::{
         Message,
         handshake::server::{Request, Response},
-        http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+        http::{
+            HeaderValue,
+            header::{HOST, SEC_WEBSOCKET_PROTOCOL},
+        },
     },
 };
 
@@ -27,6 +30,8 @@ pub struct Camera {
     stream: WebSocketStream<TcpStream>,
     /// What it asked for.
     pub path: String,
+    /// And of whom: its `Host` header.
+    pub host: String,
 }
 
 impl FakeRendezvous {
@@ -42,16 +47,17 @@ impl FakeRendezvous {
     pub async fn accept(&self) -> Camera {
         let accept = async {
             let (stream, _) = self.listener.accept().await.unwrap();
-            let mut path = String::new();
+            let (mut path, mut host) = (String::new(), String::new());
             #[expect(clippy::result_large_err, reason = "the library's signature")]
             let answer = |request: &Request, mut response: Response| {
                 path = request.uri().path().to_owned();
+                host = request.headers()[HOST].to_str().unwrap().to_owned();
                 let protocol = HeaderValue::from_static(SUBPROTOCOL);
                 response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
                 Ok(response)
             };
             let stream = accept_hdr_async(stream, answer).await.unwrap();
-            Camera { stream, path }
+            Camera { stream, path, host }
         };
         tokio::time::timeout(super::PATIENCE, accept).await.expect("a camera connects")
     }
@@ -59,6 +65,7 @@ impl FakeRendezvous {
     /// The next camera, in its room.
     pub async fn host(&self) -> Camera {
         let mut camera = self.accept().await;
+        camera.prove().await;
         let room = camera.path.rsplit('/').next().unwrap().parse().unwrap();
         camera.send(&ToCamera::Hosting { room, ice_servers: Vec::new(), time: None }).await;
         camera
@@ -66,6 +73,20 @@ impl FakeRendezvous {
 }
 
 impl Camera {
+    /// Asks it to show that the room is its own. Its nonce.
+    pub async fn prove(&mut self) -> Nonce {
+        let challenge = Nonce::from_bytes([7; 16]);
+        self.send(&ToCamera::Challenge { nonce: challenge }).await;
+        let Some(FromCamera::Prove { key, nonce, door, issuers, signature }) = self.next().await
+        else {
+            panic!("the camera proves nothing");
+        };
+        let room = self.path.rsplit('/').next().unwrap().parse().unwrap();
+        let statement = proof::host(&self.host, &room, &challenge, &nonce, door, &issuers);
+        assert!(key.verify(&statement, &signature), "{statement}");
+        nonce
+    }
+
     pub async fn send(&mut self, message: &ToCamera) {
         self.send_text(&wire::encode(message)).await;
     }

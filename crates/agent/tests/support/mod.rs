@@ -136,6 +136,7 @@ pub fn base(state: &Path, rendezvous: SocketAddr) -> String {
     format!(
         "state-dir = {state:?}\n\
          rendezvous = {{ urls = [\"ws://{rendezvous}\"], room = \"{ROOM}\" }}\n\
+         access = {{ door = \"open\" }}\n\
          network = {{ loopback = true }}\n\
          video = {{ width = 320, height = 240, framerate = 15, bitrate-kbps = 300 }}\n"
     )
