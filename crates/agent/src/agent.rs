@@ -50,7 +50,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let identity = Identity::load_or_create(&config.state_dir)?;
     let room = config.room.clone().unwrap_or_else(|| identity.room());
-    let access = Access::new(&identity, &config.access);
+    let access = Access::open(&identity, &config.access, &config.state_dir);
     let tls = Tls::load(config.network.turn_ca.as_deref()).context("network.turn-ca")?;
     let camera = Camera::start(config.media.clone()).context("the camera can't start")?;
     let camera = Arc::new(camera);

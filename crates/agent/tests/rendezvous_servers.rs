@@ -34,7 +34,7 @@ fn plan(servers: &[String], ca: Option<&Path>) -> Plan {
     let tls = Tls::load(ca).unwrap();
     let state = TempDir::new().unwrap();
     let identity = Identity::load_or_create(state.path()).unwrap();
-    let access = Access::new(&identity, &config::Access::default());
+    let access = Access::open(&identity, &config::Access::default(), state.path());
     Plan {
         reconsider: Duration::from_millis(400),
         ..Plan::new(servers, ROOM.parse().unwrap(), tls, access)

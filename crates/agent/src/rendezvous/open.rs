@@ -79,7 +79,7 @@ pub(super) async fn open(server: &ServerUrl, plan: &Plan) -> Result<Hosted, Ende
         stage = "WebSocket";
         let (mut wire, authority) = upgrade(server, plan, carrier).await?;
         stage = "room";
-        let (room, ice_servers) = until_hosting(&mut wire, plan, &authority).await?;
+        let (room, ice_servers) = until_hosting(&mut wire, server, plan, &authority).await?;
         Ok(Hosted { wire, room, ice_servers, ends })
     };
     match tokio::time::timeout(OPEN, opening).await {
@@ -126,21 +126,25 @@ async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
 /// Shows that the room is ours, where the server asks for that, and waits until it agrees.
 async fn until_hosting<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
+    server: &ServerUrl,
     plan: &Plan,
     authority: &str,
 ) -> Result<(RoomId, Vec<IceServer>), Ended> {
-    let mut asked = false;
+    let mut proven = None;
     loop {
         match wire.next().await? {
-            Heard::Message(ToCamera::Challenge { nonce: challenge }) if !asked => {
-                asked = true;
+            Heard::Message(ToCamera::Challenge { nonce: challenge }) if proven.is_none() => {
                 let nonce = nonce().map_err(|error| {
                     Ended::Failed(format!("no random numbers for a proof: {error}"))
                 })?;
                 let proof = plan.access.prove(authority, &plan.room, &challenge, nonce);
                 wire.say(&proof).await?;
+                proven = Some(nonce);
             }
-            Heard::Message(ToCamera::Hosting { room, ice_servers, .. }) => {
+            Heard::Message(ToCamera::Hosting { room, ice_servers, time }) => {
+                if let (Some(nonce), Some(time)) = (proven, time) {
+                    plan.access.hear_time(&server.to_string(), &room, &nonce, &time);
+                }
                 return Ok((room, ice_servers));
             }
             Heard::Message(ToCamera::Error { session: None, error }) => {

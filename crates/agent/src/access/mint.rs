@@ -1,0 +1,131 @@
+//! New viewer tokens: on the camera, or wherever an owner's key is.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use peercam_protocol::{Action, Claims, RoomId, SecretKey, link::Grant, token::Confirmation};
+
+/// Longest time that a token may be good for: ten years.
+pub const MAX_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// What a token is to allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The room it opens.
+    pub room: RoomId,
+    /// What the viewer may do; to watch is always among it.
+    pub actions: BTreeSet<Action>,
+    /// How long it is good: from a second to [`MAX_VALIDITY`].
+    pub valid_for: Duration,
+    /// From when on, in seconds after 1970; none: at once.
+    pub not_before: Option<u64>,
+    /// For a single session.
+    pub once: bool,
+    /// Bound to no key of the viewer's, as WHEP players need it.
+    pub bearer: bool,
+}
+
+/// A token, and what a viewer needs besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Minted {
+    /// What it says.
+    pub claims: Claims,
+    /// For a share link.
+    pub grant: Grant,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// Without that, there is nothing to allow.
+    #[error("a link that does not allow to watch opens nothing: add watch")]
+    NoWatch,
+    /// Over at once, or for too long.
+    #[error("a link is good for a second at least and for ten years at most")]
+    Validity,
+    /// No random numbers.
+    #[error("no random numbers for a token: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Makes a token that is signed with `key`, at the time `now` (seconds after 1970).
+///
+/// # Errors
+///
+/// See [`MintError`].
+pub fn mint(key: &SecretKey, terms: &Terms, now: u64) -> Result<Minted, MintError> {
+    let Terms { room, actions, valid_for, not_before, once, bearer } = terms.clone();
+    if !actions.contains(&Action::Watch) {
+        return Err(MintError::NoWatch);
+    }
+    if valid_for < Duration::from_secs(1) || valid_for > MAX_VALIDITY {
+        return Err(MintError::Validity);
+    }
+    let mut id = [0; 8];
+    getrandom::fill(&mut id)?;
+    let viewer = if bearer {
+        None
+    } else {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        Some(SecretKey::from_bytes(&seed))
+    };
+    let claims = Claims {
+        iss: key.public(),
+        room,
+        act: actions,
+        iat: now,
+        nbf: not_before,
+        exp: not_before.unwrap_or(now).max(now).saturating_add(valid_for.as_secs()),
+        jti: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        once,
+        cnf: viewer.as_ref().map(|key| Confirmation::new(key.public())),
+    };
+    let grant = Grant { token: claims.sign(key), key: viewer };
+    Ok(Minted { claims, grant })
+}
+
+#[cfg(test)]
+mod tests {
+    use peercam_protocol::Token;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn terms() -> Terms {
+        Terms {
+            room: "garden".parse().unwrap(),
+            actions: BTreeSet::from([Action::Watch]),
+            valid_for: Duration::from_secs(3600),
+            not_before: None,
+            once: false,
+            bearer: false,
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_from_when_it_should_for_as_long_as_it_should() {
+        let key = SecretKey::from_bytes(&[1; 32]);
+        let Minted { claims, grant } = mint(&key, &terms(), NOW).unwrap();
+        let token = Token::parse(&grant.token).unwrap();
+        assert_eq!(token.verify(&[key.public()], &terms().room, NOW), Ok(&claims));
+        assert_eq!((claims.iat, claims.nbf, claims.exp), (NOW, None, NOW + 3600));
+        let viewer = grant.key.unwrap().public();
+        assert_eq!(claims.cnf.unwrap().key(), &viewer);
+        let later = Terms { not_before: Some(NOW + 100), bearer: true, once: true, ..terms() };
+        let Minted { claims, grant } = mint(&key, &later, NOW).unwrap();
+        assert_eq!((claims.nbf, claims.exp), (Some(NOW + 100), NOW + 3700));
+        assert!(claims.once && claims.cnf.is_none() && grant.key.is_none());
+    }
+
+    #[test]
+    fn what_would_be_of_no_use_is_refused() {
+        let key = SecretKey::from_bytes(&[1; 32]);
+        let talk = Terms { actions: BTreeSet::from([Action::Talk]), ..terms() };
+        assert!(matches!(mint(&key, &talk, NOW), Err(MintError::NoWatch)));
+        for valid_for in [Duration::ZERO, MAX_VALIDITY + Duration::from_secs(1)] {
+            let long = Terms { valid_for, ..terms() };
+            assert!(matches!(mint(&key, &long, NOW), Err(MintError::Validity)));
+        }
+    }
+}
