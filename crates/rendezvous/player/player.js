@@ -219,6 +219,16 @@ function sentence(words) {
   return begun === '' || /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }
 
+/** A message; one without a type where it is none. @param {unknown} data @returns {any} */
+function parse(data) {
+  try {
+    return Object(JSON.parse(String(data)));
+  } catch {
+    console.warn('peercam: a message that is not JSON:', data);
+    return {};
+  }
+}
+
 // ----------------------------------------------------------------------------------- Arithmetic
 
 /** Waiting times that double from `first` to `max` ms, with jitter, so that a crowd of viewers doesn't return at once. */
@@ -911,15 +921,8 @@ class Signalling {
 
   /** @param {unknown} data */
   #receive(data) {
-    /** @type {any} */
-    let message;
-    try {
-      message = JSON.parse(String(data));
-    } catch {
-      console.warn('peercam: the server sent something that is not JSON');
-      return;
-    }
-    if (message?.type !== 'welcome') {
+    const message = parse(data);
+    if (message.type !== 'welcome') {
       this.events.message(message);
       return;
     }
@@ -1561,15 +1564,8 @@ class Session {
   #controlMessage(data) {
     const now = performance.now();
     this.lifeline.heard(now);
-    /** @type {any} */
-    let message;
-    try {
-      message = JSON.parse(String(data));
-    } catch {
-      console.warn('peercam: the camera sent something that is not JSON');
-      return;
-    }
-    switch (message?.type) {
+    const message = parse(data);
+    switch (message.type) {
       case 'session':
         this.#resume = String(message.resume);
         break;
@@ -1746,7 +1742,7 @@ export class Watch {
     });
     // Made while the socket opens: keys and offer are ready when the server has spoken.
     this.#session = this.#newSession();
-    link.trouble().then((why) => why && link.signs && this.#giveUp('cantSign', `${why}Detail`));
+    link.trouble().then((why) => why && link.signs && !this.#closing.signal.aborted && this.#giveUp('cantSign', `${why}Detail`));
     const every = (/** @type {number} */ ms, /** @type {() => void} */ work) => {
       const timer = setInterval(work, ms);
       this.#closing.signal.addEventListener('abort', () => clearInterval(timer));
@@ -1811,7 +1807,7 @@ export class Watch {
   /** @param {any} message of the server or, through it, of the camera */
   #message(message) {
     const session = this.#session;
-    switch (message?.type) {
+    switch (message.type) {
       case 'camera':
         this.#cameraIs(Boolean(message.online), message.ice_servers);
         break;

@@ -4,7 +4,6 @@
 //! | module | holds |
 //! |---|---|
 //! | [`server`] | listening, HTTP connections, shutting down: [`Server`] |
-//! | `stream`, [`tls`] | what a connection's bytes travel on |
 //! | `endpoints` | the addresses it answers |
 //! | `pages` | the player page and its files |
 //! | `handshake` | from an HTTP request to a WebSocket |
@@ -33,8 +32,6 @@ mod rate;
 mod room;
 mod rooms;
 pub mod server;
-mod stream;
-pub mod tls;
 
-pub use config::{Config, ConfigError, Limits, Liveness, TlsFiles};
+pub use config::{Config, ConfigError, Limits, Liveness};
 pub use server::{BindError, Server};

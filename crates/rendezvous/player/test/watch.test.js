@@ -1,21 +1,14 @@
 // What the player does with what server and camera say, told by a scripted WebSocket. Browser and
 // time are as much of them as that takes; what a real browser makes of it, the end-to-end tests say.
 import assert from 'node:assert/strict';
-import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import { test } from 'node:test';
 
 import { Link, Watch, text } from '../player.js';
+import { keyOf } from './support/keys.js';
 
 const print = (byte) => `a=fingerprint:sha-256 ${Array(32).fill(byte).join(':')}\r\n`;
 const OFFER = `v=0\r\na=ice-ufrag:abcd\r\n${print('0B')}m=video 9\r\na=rtpmap:96 H264/90000\r\n`;
 const ANSWER = `v=0\r\n${print('0A')}`;
-
-function keyOf(byte) {
-  const secret = Buffer.alloc(32, byte);
-  const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), secret]);
-  const key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-  return { key, name: createPublicKey(key).export({ format: 'jwk' }).x, secret: secret.toString('base64url') };
-}
 
 const camera = keyOf(1);
 const viewer = keyOf(2);
@@ -27,7 +20,7 @@ const shared = () => new Link('garden', camera.name, TOKEN, viewer.secret);
 function answer({ pass }, { by = camera, sdp = ANSWER } = {}) {
   const theirs = /sha-256 (\S+)/.exec(sdp)[1].replaceAll(':', '').toLowerCase();
   const words = `peercam-answer-v1\ngarden\n${pass.nonce}\n${theirs}\n${'0b'.repeat(32)}`;
-  return { type: 'answer', sdp, proof: { key: camera.name, signature: sign(null, Buffer.from(words), by.key).toString('base64url') } };
+  return { type: 'answer', sdp, proof: { key: camera.name, signature: by.sign(words) } };
 }
 
 class Channel extends EventTarget {
@@ -170,7 +163,7 @@ test('the token is shown when connecting, and the join is signed', async (t) => 
   const { pass } = await joined();
   assert.equal(pass.token, TOKEN);
   const words = `peercam-join-v1\n${camera.name}\ngarden\n${pass.nonce}\n${'0b'.repeat(32)}`;
-  assert.ok(verify(null, Buffer.from(words), createPublicKey(viewer.key), Buffer.from(pass.signature, 'base64url')));
+  assert.ok(viewer.signed(words, pass.signature));
   assert.ok(!JSON.stringify(Socket.last.sent).includes(viewer.secret));
 });
 
