@@ -1,13 +1,14 @@
 //! A camera on this machine: the agent, `peercam-agent`, with its test source.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
+use data_encoding::BASE64;
 use nix::sys::signal::Signal;
-use peercam_protocol::RoomId;
+use peercam_protocol::{RoomId, SecretKey, signalling::Door};
 
 use crate::{
     Bed, Process, Rendezvous, bed,
-    error::Result,
+    error::{Error, Result},
     network::Place,
     programs,
     wait::{self, Look},
@@ -21,6 +22,8 @@ const HOSTS_WITHIN: Duration = Duration::from_secs(30);
 pub struct Options {
     /// The room it waits in.
     pub room: RoomId,
+    /// Who may come in.
+    pub door: Door,
     /// Most viewers at once.
     pub max_viewers: Option<u32>,
     /// Size of the picture in pixels.
@@ -45,6 +48,7 @@ impl Options {
     pub fn small(room: RoomId) -> Self {
         Self {
             room,
+            door: Door::Open,
             max_viewers: None,
             size: (640, 360),
             picture: None,
@@ -88,7 +92,7 @@ urls = ["{rendezvous}"]
 room = "{room}"
 
 [access]
-door = "open"
+door = "{door}"
 
 {viewers}{turn_authority}
 [video]
@@ -101,6 +105,7 @@ framerate = {framerate}
 source = "test"
 "#,
             room = self.room,
+            door = self.door.as_str(),
             framerate = self.framerate,
         )
     }
@@ -113,6 +118,7 @@ pub struct HostCamera {
     process: Option<Process>,
     program: PathBuf,
     config: PathBuf,
+    state: PathBuf,
     log: PathBuf,
     options: Options,
 }
@@ -122,11 +128,11 @@ impl HostCamera {
     pub fn start(bed: &Bed, rendezvous: &Rendezvous, options: Options) -> Result<Self> {
         let program = programs::workspace("peercam-agent")?;
         let name = &options.room;
-        let state = bed.file(&format!("{name}-state")).display().to_string();
-        let config =
-            bed.write(&format!("{name}.toml"), &options.toml(&rendezvous.url(), &state))?;
+        let state = bed.file(&format!("{name}-state"));
+        let toml = options.toml(&rendezvous.url(), &state.display().to_string());
+        let config = bed.write(&format!("{name}.toml"), &toml)?;
         let log = bed.file(&format!("{name}.log"));
-        let mut camera = Self { process: None, program, config, log, options };
+        let mut camera = Self { process: None, program, config, state, log, options };
         camera.restart()?;
         Ok(camera)
     }
@@ -155,6 +161,20 @@ impl HostCamera {
     /// The room it waits in.
     pub fn room(&self) -> &RoomId {
         &self.options.room
+    }
+
+    /// Its private key, by which tests make share links as its owner does. There is one once it
+    /// has started.
+    pub fn key(&self) -> Result<SecretKey> {
+        let file = self.state.join("identity.pem");
+        let what = format!("reading {}", file.display());
+        let pem = fs::read_to_string(&file).map_err(Error::io(&what))?;
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        // PKCS #8 (RFC 8410 §7): 16 bytes that are always the same stand before the key.
+        let der = BASE64.decode(body.as_bytes()).unwrap_or_default();
+        let seed = der.get(16..48).and_then(|seed| seed.try_into().ok());
+        let no_key = || Error::Answer { what, answer: "no Ed25519 key".to_owned() };
+        seed.map(SecretKey::from_bytes).ok_or_else(no_key)
     }
 
     /// What kind of camera it is.

@@ -1,8 +1,14 @@
 //! What most tests begin with: a rendezvous, a camera in its room, a browser.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
-use peercam_protocol::{RoomId, signalling::Transport};
+use peercam_protocol::{
+    Action, Claims, RoomId, SecretKey, ShareLink, link::Grant, signalling::Transport,
+    token::Confirmation,
+};
 use peercam_testbed::{Bed, Browser, HostCamera, Rendezvous, camera::Options};
 
 /// From a click to moving picture and sound on a machine that is busy with other things too.
@@ -41,6 +47,33 @@ impl Scene {
         let link = link(&self.rendezvous, self.camera.room(), transport);
         self.browser.open(&link).await.unwrap();
     }
+
+    /// A share link to the camera, good for so long: see [`share`].
+    pub fn share(&self, good_for: Duration) -> ShareLink {
+        share(&self.rendezvous, &self.camera, good_for)
+    }
+}
+
+/// A share link as the camera's owner makes it, for watching; made an hour ago, good for so long
+/// from now on.
+pub fn share(rendezvous: &Rendezvous, camera: &HostCamera, good_for: Duration) -> ShareLink {
+    let (owner, viewer) = (camera.key().unwrap(), SecretKey::from_bytes(&[7; 32]));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    // Clocks may differ by a minute: what is good no more was so for longer.
+    let exp = if good_for.is_zero() { now - 600 } else { now + good_for.as_secs() };
+    let claims = Claims {
+        iss: owner.public(),
+        room: camera.room().clone(),
+        act: BTreeSet::from([Action::Watch]),
+        iat: now - 3600,
+        nbf: None,
+        exp,
+        jti: "of-a-test".to_owned(),
+        once: false,
+        cnf: Some(Confirmation::new(viewer.public())),
+    };
+    let grant = Grant { token: claims.sign(&owner), key: Some(viewer) };
+    rendezvous.link(camera.room()).unwrap().to_camera(owner.public()).with_grant(grant)
 }
 
 pub fn room(name: &str) -> RoomId {
