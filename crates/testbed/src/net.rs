@@ -16,13 +16,17 @@ use crate::error::{Error, Result};
 /// How long a server may take to answer, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A TCP port on 127.0.0.1 that was free a moment ago. The kernel hands out ephemeral ports in
-/// turn, so that another program gets the same one before we use it is unlikely, not impossible.
+/// A TCP port on 127.0.0.1 that was free a moment ago. Not one of those that the kernel hands out
+/// to clients (from 32768 on, where nobody changed that): while a server is down for a restart, the
+/// very client that tries to reach it could be given its port.
 pub fn free_port() -> Result<u16> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(Error::io("looking for a free port on 127.0.0.1"))
+    (0..1000)
+        .map(|_| fastrand::u16(20_000..32_000))
+        .find(|&port| is_free(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+        .ok_or_else(|| {
+            let none = io::Error::from(io::ErrorKind::AddrInUse);
+            Error::io("looking for a free port on 127.0.0.1")(none)
+        })
 }
 
 /// Whether nobody listens on `address` now.

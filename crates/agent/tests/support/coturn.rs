@@ -219,12 +219,15 @@ impl Certified {
     }
 }
 
-/// A port that is free on UDP and TCP.
+/// A port that is free on UDP and TCP. Not one of those that the kernel hands out to clients (from
+/// 32768 on): while a server is stopped, the very client that tries to reach it could get its port.
 fn free_port() -> u16 {
     loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).unwrap();
+        let port = 20_000 + u16::from_ne_bytes(random) % 12_000;
+        let here = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(here).is_ok() && UdpSocket::bind(here).is_ok() {
             return port;
         }
     }
