@@ -33,6 +33,9 @@ pub fn encode<M: Serialize>(message: &M) -> String {
     serde_json::to_string(message).unwrap_or_default()
 }
 
+/// Most characters of a complaint: it goes back to who sent the message, and must not grow with it.
+const MAX_COMPLAINT: usize = 400;
+
 /// Reads the text of one frame. The error says what was wrong in words for the peer's log: it is
 /// ready to be sent back.
 pub fn decode<M: DeserializeOwned>(text: &str) -> Result<M, Error> {
@@ -54,16 +57,29 @@ fn diagnose(text: &str, error: &serde_json::Error) -> Error {
     let message = error.to_string();
     let kind = serde_json::from_str::<serde_json::Value>(text)
         .ok()
-        .and_then(|value| Some(value.get("type")?.as_str()?.chars().take(40).collect::<String>()));
-    match kind {
-        // "unknown variant `x`, expected one of …" names the type and the way out.
-        Some(kind) if message.starts_with(&format!("unknown variant `{kind}")) => {
-            Error::new(ErrorCode::UnknownType, message.replacen("variant", "message type", 1))
-        }
-        Some(kind) => Error::new(ErrorCode::BadMessage, format!("in {kind:?}: {message}")),
-        None => Error::new(
+        .and_then(|value| Some(value.get("type")?.as_str()?.to_owned()));
+    let Some(kind) = kind else {
+        return Error::new(
             ErrorCode::BadMessage,
             "a message is a JSON object with a text under \"type\"".to_owned(),
-        ),
+        );
+    };
+    let (code, complaint) = match message.strip_prefix(&format!("unknown variant `{kind}`")) {
+        // "unknown variant `x`, expected one of …" names the type and the way out.
+        Some(rest) => (ErrorCode::UnknownType, format!("unknown message type `{kind}`{rest}")),
+        None => (ErrorCode::BadMessage, format!("in {kind:?}: {message}")),
+    };
+    Error::new(code, shorten(complaint))
+}
+
+/// Without the middle, where the peer's own text stands, if it is too long.
+fn shorten(complaint: String) -> String {
+    let characters = complaint.chars().count();
+    if characters <= MAX_COMPLAINT {
+        return complaint;
     }
+    let half = MAX_COMPLAINT / 2;
+    let start = complaint.chars().take(half);
+    let end = complaint.chars().skip(characters - half);
+    start.chain(" … ".chars()).chain(end).collect()
 }
