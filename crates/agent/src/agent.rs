@@ -1,6 +1,10 @@
-//! The loop that holds everything together: rendezvous, sessions, camera, heartbeats.
+//! The loop that holds everything together: rooms, sessions, camera, requests, heartbeats.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use peercam_heartbeat::Notifier;
@@ -8,8 +12,8 @@ use peercam_media::Camera;
 use peercam_protocol::{
     RoomId,
     signalling::{
-        ByeReason, Candidate, Error, ErrorCode, FromCamera, IceServer, ResumeKey, SessionId,
-        ToCamera, Transport,
+        ByeReason, Candidate, Error, ErrorCode, FromCamera, ResumeKey, SessionId, ToCamera,
+        Transport,
     },
 };
 use tokio::{
@@ -22,14 +26,18 @@ use crate::{
     access::Access,
     certificate,
     config::Config,
+    control_socket::{self, Asked},
+    hosts::{HostId, Hosts, Wish},
     identity::Identity,
     network_watch::{Change, Watch},
     packetizer::Packetizer,
-    rendezvous::{Client, Event, Outbox, Plan, ServerUrl},
+    rendezvous::{Event, Outbox, Plan},
     session::{Ended, Handle, Host, Join, Resume, network::Network, servers::Servers, turn::Turn},
     streams::Streams,
     tls::Tls,
 };
+
+mod requests;
 
 /// For all sessions to say bye and close, when the camera stops.
 const SESSIONS_END: Duration = Duration::from_millis(1500);
@@ -65,46 +73,72 @@ pub async fn run(
         bitrate_kbps: config.media.video.bitrate_kbps,
         patience: config.patience,
     };
-    let client = if config.servers.is_empty() {
+    let hosts = go_to_rooms(&config, &room, access.clone())?;
+    if hosts.is_empty() {
         warn!("rendezvous.urls is empty: this camera runs, but no viewer can find it");
-        None
-    } else {
-        let tls = Tls::load(config.rendezvous_ca.as_deref()).context("rendezvous.ca")?;
-        let plan = Plan::new(config.servers.clone(), room.clone(), tls, access);
-        Some(Client::start(plan))
-    };
+    }
     let watch = Watch::start(host.network.clone())
         .inspect_err(|error| warn!("changes of the network are noticed late: {error}"))
         .ok();
     let agent = Agent {
-        servers: config.servers,
+        access,
         room,
         max_viewers: config.max_viewers,
         host,
-        link: None,
-        links: 0,
+        hosts,
+        links: HashMap::new(),
+        linked: 0,
         sessions: HashMap::new(),
         tasks: JoinSet::new(),
         keys: HashMap::new(),
+        started: Instant::now(),
         notifier,
     };
-    agent.run(client, watch, shutdown).await;
+    agent.run(listen(&config), watch, shutdown).await;
     Ok(())
 }
 
+/// The configured room, and those that were added.
+fn go_to_rooms(config: &Config, room: &RoomId, access: Access) -> anyhow::Result<Hosts> {
+    let tls = Tls::load(config.rendezvous_ca.as_deref()).context("rendezvous.ca")?;
+    let plan = move |wish: &Wish| {
+        let (servers, room) = (wish.servers.clone(), wish.room.clone());
+        let mut plan = Plan::new(servers, room, tls.clone(), access.clone());
+        plan.bearer = wish.token.clone();
+        plan
+    };
+    let servers = config.servers.clone();
+    let wish = Wish { servers, room: room.clone(), token: None, keep_alive: true };
+    let configured = Some(wish).filter(|wish| !wish.servers.is_empty());
+    Ok(Hosts::start(&config.state_dir, configured, plan))
+}
+
+/// The control socket. A camera without one is a camera.
+fn listen(config: &Config) -> Option<control_socket::Server> {
+    let path = config.control_socket.as_ref()?;
+    let started = control_socket::Listener::bind(path)
+        .map_err(|error| error.to_string())
+        .and_then(|it| control_socket::Server::start(it).map_err(|error| error.to_string()));
+    started.inspect_err(|error| warn!("no control socket, peercamctl can't help: {error}")).ok()
+}
+
 struct Agent<'a> {
-    servers: Vec<ServerUrl>,
+    access: Access,
+    /// The room of a camera that is told no other.
     room: RoomId,
     max_viewers: usize,
     host: Host,
-    /// The connection to the rendezvous, while there is one.
-    link: Option<Link>,
+    /// The rooms it waits in.
+    hosts: Hosts,
+    /// Those connections to rendezvous servers that there are now.
+    links: HashMap<HostId, Link>,
     /// How many there were.
-    links: u64,
+    linked: u64,
     /// Those that run, also the ones that came by an earlier connection.
     sessions: HashMap<Key, Running>,
     tasks: JoinSet<Ended>,
     keys: HashMap<task::Id, Key>,
+    started: Instant,
     notifier: &'a Notifier,
 }
 
@@ -126,6 +160,10 @@ struct Link {
 }
 
 struct Running {
+    /// The room he came by.
+    host: HostId,
+    transport: Transport,
+    since: Instant,
     handle: Handle,
     resume: ResumeKey,
     task: task::Id,
@@ -136,7 +174,7 @@ struct Running {
 impl Agent<'_> {
     async fn run(
         mut self,
-        mut client: Option<Client>,
+        mut control: Option<control_socket::Server>,
         mut watch: Option<Watch>,
         shutdown: impl Future<Output = ()>,
     ) {
@@ -149,79 +187,90 @@ impl Agent<'_> {
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(event) = next(&mut client) => self.hear(event),
-                Some(change) = changed(&mut watch) => self.follow_network(change, client.as_ref()),
+                (id, event) = self.hosts.next() => self.hear(id, event),
+                Some(asked) = asked(&mut control) => self.answer(asked),
+                Some(change) = changed(&mut watch) => self.follow_network(change),
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
                 // From this loop and no other: a loop that hangs is not alive.
                 () = tick(&mut heartbeat) => self.notifier.alive(),
             }
         }
-        self.stop(client).await;
+        drop(control);
+        self.stop().await;
     }
 
     /// One line for the supervisor.
     fn describe(&self) -> String {
         let viewers = self.sessions.len();
-        match (&self.servers[..], &self.link) {
-            (_, Some(_)) => format!("hosting room {}, {viewers} viewers", self.room),
-            ([], None) => "no rendezvous configured".to_owned(),
-            ([server], None) => format!("connecting to {server}, {viewers} viewers"),
-            ([server, ..], None) => format!("connecting to {server} or others, {viewers} viewers"),
+        let rooms: Vec<_> = self.hosts.iter().map(|(_, host)| host).collect();
+        let Some(first) = rooms.first() else { return "no rendezvous configured".to_owned() };
+        let others = match rooms.len() {
+            1 => String::new(),
+            count => format!(" ({} of {count} rooms)", self.links.len()),
+        };
+        match rooms.iter().find(|host| host.is_hosting()) {
+            Some(host) => format!("hosting room {}{others}, {viewers} viewers", host.wish.room),
+            None => {
+                let or = if first.wish.servers.len() > 1 { " or others" } else { "" };
+                format!("connecting to {}{or}{others}, {viewers} viewers", first.server())
+            }
         }
     }
 
-    fn hear(&mut self, event: Event) {
+    fn hear(&mut self, id: HostId, event: Event) {
         match event {
             Event::Hosting { server, room, ice_servers, outbox } => {
-                self.host(&server, &room, &ice_servers, outbox);
+                match server.watch_link(&room) {
+                    Some(link) => info!("hosting room {room}: watch at {link}"),
+                    None => info!("hosting room {room} on {server}"),
+                }
+                self.linked += 1;
+                let servers = Servers::new(&ice_servers, &self.host.turn);
+                let link = Link { number: self.linked, outbox, servers, newest: None };
+                self.links.insert(id, link);
             }
-            Event::Message(message) => self.obey(message),
-            Event::Lost => {
-                let viewers = self.sessions.len();
-                info!("the rendezvous is gone; {viewers} running sessions go on");
-                self.link = None;
-            }
+            Event::Message(message) => self.obey(id, message),
+            Event::Trouble(_) => {}
+            Event::Lost => self.lose(id),
         }
         self.notifier.status(&self.describe());
     }
 
-    fn host(
-        &mut self,
-        server: &ServerUrl,
-        room: &RoomId,
-        ice_servers: &[IceServer],
-        outbox: Outbox,
-    ) {
-        match server.watch_link(room) {
-            Some(link) => info!("hosting room {room}: watch at {link}"),
-            None => info!("hosting room {room} on {server}"),
+    /// A connection is gone.
+    fn lose(&mut self, id: HostId) {
+        self.links.remove(&id);
+        let running = self.sessions.values().filter(|running| running.host == id).count();
+        info!("the rendezvous is gone; {running} running sessions go on");
+        let kept = self.hosts.get(id).is_some_and(|host| host.wish.keep_alive);
+        if kept {
+            return;
         }
-        self.links += 1;
-        let servers = Servers::new(ice_servers, &self.host.turn);
-        self.link = Some(Link { number: self.links, outbox, servers, newest: None });
+        // Its sessions go on here too, they just can't be taken up again.
+        if let Ok(host) = self.hosts.remove(id) {
+            info!("room {} is not kept alive: it is left", host.wish.room);
+            tokio::spawn(host.close(CLIENT_END));
+        }
     }
 
     /// This machine's network is another. The sessions ask for new paths by the lines they have;
     /// where the line is cut off as well, the viewers see the camera come back to its room.
-    fn follow_network(&mut self, change: Change, client: Option<&Client>) {
+    fn follow_network(&mut self, change: Change) {
         for running in self.sessions.values() {
             running.handle.network_changed(change);
         }
-        if let Some(client) = client {
-            client.network_changed();
-        }
+        self.hosts.network_changed();
     }
 
-    fn obey(&mut self, message: ToCamera) {
+    fn obey(&mut self, id: HostId, message: ToCamera) {
         match message {
             ToCamera::Join { session, transport, offer, resume: None, .. } => {
-                self.join(session, transport, offer);
+                self.join(id, session, transport, offer);
             }
             ToCamera::Join { session, transport, offer, resume: Some(resume), .. } => {
-                self.resume(session, transport, offer, &resume);
+                self.resume(id, session, transport, offer, &resume);
             }
-            ToCamera::Candidate { session, candidate } => self.candidate(session, candidate),
-            ToCamera::Bye { session, .. } => match self.running(session) {
+            ToCamera::Candidate { session, candidate } => self.candidate(id, session, candidate),
+            ToCamera::Bye { session, .. } => match self.running(id, session) {
                 Some(running) => {
                     running.left = true;
                     running.handle.viewer_left();
@@ -236,13 +285,13 @@ impl Agent<'_> {
         }
     }
 
-    fn running(&mut self, session: SessionId) -> Option<&mut Running> {
-        let link = self.link.as_ref()?.number;
+    fn running(&mut self, id: HostId, session: SessionId) -> Option<&mut Running> {
+        let link = self.links.get(&id)?.number;
         self.sessions.get_mut(&Key { link, session })
     }
 
-    fn join(&mut self, session: SessionId, transport: Transport, offer: String) {
-        let Some(link) = &mut self.link else { return };
+    fn join(&mut self, id: HostId, session: SessionId, transport: Transport, offer: String) {
+        let Some(link) = self.links.get_mut(&id) else { return };
         let key = Key { link: link.number, session };
         let refuse = |code, message: String| {
             debug!(session = session.0, "join refused: {message}");
@@ -283,19 +332,22 @@ impl Agent<'_> {
         };
         let (handle, task) = Handle::new(self.host.clone(), join);
         let task = self.tasks.spawn(task).id();
-        self.sessions.insert(key, Running { handle, resume, task, left: false });
+        let since = Instant::now();
+        let running = Running { host: id, transport, since, handle, resume, task, left: false };
+        self.sessions.insert(key, running);
         self.keys.insert(task, key);
     }
 
     /// A viewer takes a running session up again, by the number `session` from now on.
     fn resume(
         &mut self,
+        id: HostId,
         session: SessionId,
         transport: Transport,
         offer: String,
         resume: &ResumeKey,
     ) {
-        let Some(link) = &mut self.link else { return };
+        let Some(link) = self.links.get_mut(&id) else { return };
         let key = Key { link: link.number, session };
         let refuse = |code, message: String| {
             debug!(session = session.0, "resume refused: {message}");
@@ -327,16 +379,17 @@ impl Agent<'_> {
             return;
         }
         running.left = false;
+        running.host = id;
         self.keys.insert(running.task, key);
         self.sessions.insert(key, running);
     }
 
-    fn candidate(&mut self, session: SessionId, candidate: Candidate) {
-        let problem = match self.running(session) {
+    fn candidate(&mut self, id: HostId, session: SessionId, candidate: Candidate) {
+        let problem = match self.running(id, session) {
             Some(running) if running.handle.candidate(candidate) => return,
             Some(_) => Error::new(ErrorCode::BadMessage, "too many candidates at once"),
             None => {
-                let newest = self.link.as_ref().and_then(|link| link.newest);
+                let newest = self.links.get(&id).and_then(|link| link.newest);
                 if Some(session) <= newest {
                     return debug!("a candidate for session {session}, which has ended");
                 }
@@ -344,7 +397,7 @@ impl Agent<'_> {
                 Error::new(ErrorCode::OutOfOrder, message)
             }
         };
-        if let Some(link) = &self.link {
+        if let Some(link) = self.links.get(&id) {
             link.outbox.send(FromCamera::Error { session: Some(session), error: problem });
         }
     }
@@ -359,7 +412,7 @@ impl Agent<'_> {
         self.sessions.remove(&key);
         if let Err(failure) = ended {
             error!(session = key.session.0, "a session broke down: {failure}");
-            if let Some(link) = self.link.as_ref().filter(|link| link.number == key.link) {
+            if let Some(link) = self.links.values().find(|link| link.number == key.link) {
                 let error =
                     Error::new(ErrorCode::Other, "the session failed: see the camera's log");
                 link.outbox.send(FromCamera::Error { session: Some(key.session), error });
@@ -369,7 +422,7 @@ impl Agent<'_> {
     }
 
     /// Every viewer hears bye, every socket is closed, every task has ended.
-    async fn stop(mut self, client: Option<Client>) {
+    async fn stop(mut self) {
         self.notifier.stopping();
         info!("stopping; {} viewers hear bye", self.sessions.len());
         self.sessions.clear();
@@ -378,10 +431,8 @@ impl Agent<'_> {
             warn!("{} sessions did not end in time and are cut off", self.tasks.len());
             self.tasks.shutdown().await;
         }
-        self.link = None;
-        if let Some(client) = client {
-            client.close(CLIENT_END).await;
-        }
+        self.links.clear();
+        self.hosts.close(CLIENT_END).await;
         // Closing a device may block.
         let camera = Arc::into_inner(self.host.camera);
         let stopped = task::spawn_blocking(move || camera.map(Camera::stop));
@@ -392,9 +443,9 @@ impl Agent<'_> {
     }
 }
 
-async fn next(client: &mut Option<Client>) -> Option<Event> {
-    match client {
-        Some(client) => client.next().await,
+async fn asked(control: &mut Option<control_socket::Server>) -> Option<Asked> {
+    match control {
+        Some(control) => control.next().await,
         None => std::future::pending().await,
     }
 }

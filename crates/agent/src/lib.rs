@@ -11,7 +11,10 @@
 //! | [`key_file`] | Ed25519 keys in files |
 //! | [`access`] | who may watch |
 //! | [`network_watch`] | notices when this machine's network changes |
+//! | [`hosts`] | the rooms it waits in, several at once |
 //! | [`rendezvous`] | the line to the rendezvous server, opened again whenever it breaks |
+//! | [`control_socket`] | where programs on the camera ask it for something |
+//! | [`ems`] | rooms added and removed as EvoStream's users do it |
 //! | [`session`] | one viewer: offer, connection, transport, control channel |
 //! | [`streams`] | which encode each viewer gets, and their bit rates |
 //! | [`packetizer`] | access units as RTP payloads, made once for all viewers |
@@ -20,6 +23,9 @@
 //! | [`durable`] | files that outlive power failures |
 //!
 //! ```text
+//!                 control socket
+//!                        │ requests
+//!                        ▼
 //!  rendezvous ──events──▶ agent ──inputs──▶ session (a task for each viewer) ──▶ viewer
 //!       ▲                                      │  ▲
 //!       └────────────── outbox ◀───────────────┘  └── frames or chunks ── peercam-media
@@ -27,13 +33,18 @@
 //!
 //! Messages go one way on each arrow, through a bounded queue. The agent's loop never waits for a
 //! session, and a session never for another one.
+//!
+//! `peercamctl`, the program that asks on the control socket, is in `src/bin/peercamctl`.
 
 pub mod access;
 pub mod agent;
 pub mod certificate;
 pub mod cli;
 pub mod config;
+pub mod control_socket;
 pub mod durable;
+pub mod ems;
+pub mod hosts;
 pub mod identity;
 pub mod key_file;
 pub mod logging;

@@ -92,6 +92,7 @@ fn a_wrong_configuration_is_refused_in_words_with_exit_code_2() {
         ("rendezvous = { room = \"a/b\" }", &["bad.toml", "rendezvous.room", "'/'", "a-z"]),
         ("network = { udp-ports = \"9-1\" }", &["bad.toml", "network.udp-ports", "50000-50015"]),
         ("network = { advertise = [\"home\"] }", &["bad.toml", "network.advertise", "home"]),
+        ("control = { socket = \"sock\" }", &["bad.toml", "control.socket", "absolute"]),
         ("state-dir = \"data\"", &["bad.toml", "state-dir", "absolute"]),
         ("video = { width = 1281 }", &["bad.toml", "video.width = 1281", "even"]),
         ("video = { source = \"webcam\" }", &["bad.toml", "line 1", "webcam", "v4l2"]),
@@ -188,7 +189,8 @@ async fn without_a_named_room_it_has_its_own_and_keeps_it() {
     let state = TempDir::new().unwrap();
     let rendezvous = Rendezvous::start().await;
     let text = format!(
-        "state-dir = {:?}\nrendezvous = {{ urls = [\"ws://{}\"] }}",
+        "state-dir = {:?}\ncontrol = {{ enabled = false }}\n\
+         rendezvous = {{ urls = [\"ws://{}\"] }}",
         state.path(),
         rendezvous.address
     );
@@ -215,7 +217,8 @@ async fn without_a_named_room_it_has_its_own_and_keeps_it() {
 #[test]
 fn without_a_rendezvous_it_stays_up_and_says_why_nobody_comes() {
     let state = TempDir::new().unwrap();
-    let config = write(state.path(), "agent.toml", &format!("state-dir = {:?}", state.path()));
+    let text = format!("state-dir = {:?}\ncontrol = {{ enabled = false }}", state.path());
+    let config = write(state.path(), "agent.toml", &text);
     let notify = state.path().join("notify");
     let supervisor = UnixDatagram::bind(&notify).unwrap();
     supervisor.set_read_timeout(Some(PATIENCE)).unwrap();

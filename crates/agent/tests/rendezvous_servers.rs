@@ -51,7 +51,7 @@ async fn hosted(client: &mut Client) -> (String, Outbox) {
         loop {
             match client.next().await.expect("the client lives") {
                 Event::Hosting { server, outbox, .. } => return (server.to_string(), outbox),
-                Event::Lost | Event::Message(_) => {}
+                Event::Lost | Event::Message(_) | Event::Trouble(_) => {}
             }
         }
     };
@@ -111,6 +111,7 @@ async fn a_camera_takes_its_room_over_from_its_own_dead_connection() {
     let mut second = Client::start(plan);
     let (_, outbox) = hosted(&mut second).await;
     tokio::time::timeout(PATIENCE, viewer.until_online()).await.expect("viewers are told");
+    assert!(matches!(first.next().await, Some(Event::Trouble(_))), "why");
     assert!(matches!(first.next().await, Some(Event::Lost)));
     drop((first, outbox));
 }
@@ -224,6 +225,6 @@ async fn only_a_server_that_somebody_trusted_vouches_for_gets_the_camera() {
     }
     // Without our authority the good one is as unknown as the others.
     let mut client = Client::start(plan(&[wss(good)], None));
-    let hosting = tokio::time::timeout(Duration::from_secs(2), client.next());
+    let hosting = tokio::time::timeout(Duration::from_secs(2), hosted(&mut client));
     assert!(hosting.await.is_err(), "a server nobody vouches for");
 }

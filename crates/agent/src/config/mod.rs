@@ -33,6 +33,9 @@ use crate::{
 /// Most rendezvous servers. Each that is away delays the search for one that is not.
 const MAX_SERVERS: usize = 8;
 
+/// Where the control socket is unless the configuration says otherwise.
+pub const CONTROL_SOCKET: &str = "/run/peercam/control.sock";
+
 /// What the agent does, with every value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -46,6 +49,8 @@ pub struct Config {
     pub room: Option<RoomId>,
     /// Who may watch.
     pub access: Access,
+    /// Where programs on the camera ask it for something; none: nowhere.
+    pub control_socket: Option<PathBuf>,
     /// Most viewers at once.
     pub max_viewers: usize,
     /// How viewers reach this machine.
@@ -147,7 +152,8 @@ impl Config {
     }
 
     fn validate(layers: &Layers, raw: raw::Config) -> Result<Self, Error> {
-        let raw::Config { state_dir, rendezvous, access, viewers, network, video, audio } = raw;
+        let raw::Config { state_dir, rendezvous, access, control, viewers, network, video, audio } =
+            raw;
         if !state_dir.is_absolute() {
             return Err(layers.refuse("state-dir", "use an absolute path"));
         }
@@ -176,6 +182,9 @@ impl Config {
                 })?)
             }
         };
+        if !control.socket.is_absolute() {
+            return Err(layers.refuse("control.socket", "use an absolute path"));
+        }
         if !(1..=1000).contains(&viewers.max) {
             return Err(layers.refuse("viewers.max", "allowed is 1 to 1000"));
         }
@@ -187,6 +196,7 @@ impl Config {
             rendezvous_ca: rendezvous.ca,
             room,
             access: Access::validate(layers, access)?,
+            control_socket: Some(control.socket).filter(|_| control.enabled),
             max_viewers: viewers.max,
             network: Network::validate(layers, network)?,
             media,
@@ -265,6 +275,7 @@ impl Default for Config {
             rendezvous_ca: None,
             room: None,
             access: Access::default(),
+            control_socket: Some(raw.control.socket),
             max_viewers: raw.viewers.max,
             network: Network::default(),
             media: peercam_media::Config { video: raw.video, audio: raw.audio },

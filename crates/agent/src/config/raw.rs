@@ -13,6 +13,7 @@ pub(super) struct Config {
     pub state_dir: PathBuf,
     pub rendezvous: Rendezvous,
     pub access: Access,
+    pub control: Control,
     pub viewers: Viewers,
     pub network: Network,
     pub video: VideoConfig,
@@ -35,6 +36,14 @@ pub(super) struct Access {
     pub door: Door,
     pub owner_keys: Vec<String>,
     pub bearer: bool,
+}
+
+/// `[control]`
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Control {
+    pub enabled: bool,
+    pub socket: PathBuf,
 }
 
 /// `[viewers]`
@@ -62,11 +71,18 @@ impl Default for Config {
             state_dir: "/data/peercam".into(),
             rendezvous: Rendezvous::default(),
             access: Access::default(),
+            control: Control::default(),
             viewers: Viewers::default(),
             network: Network::default(),
             video: VideoConfig::default(),
             audio: AudioConfig::default(),
         }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { enabled: true, socket: super::CONTROL_SOCKET.into() }
     }
 }
 

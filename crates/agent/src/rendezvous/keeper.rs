@@ -157,6 +157,8 @@ impl Keeper {
             debug!("{problem}");
         } else {
             warn!("{problem}");
+            // Who is too busy for it finds it in the log.
+            drop(self.events.try_send(Event::Trouble(problem.clone())));
             self.said[nth] = Some(problem);
         }
     }

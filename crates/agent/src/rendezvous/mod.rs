@@ -19,7 +19,10 @@
 //! While the room is on a lesser one, the preferred ones are tried every five minutes, and the room
 //! is left only when it is had there.
 
-use std::time::Duration;
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use peercam_protocol::{
     RoomId,
@@ -61,6 +64,9 @@ pub struct Plan {
     pub room: RoomId,
     /// Whom to trust, for `wss`.
     pub tls: Tls,
+    /// Shown to the server as a bearer token (RFC 6750): ours asks for none, a gateway in front of
+    /// it may.
+    pub bearer: Option<String>,
     /// By what the camera shows that it is who it says.
     pub access: Access,
     /// By what a server that asks for no proof knows this camera again while it still holds its
@@ -77,7 +83,8 @@ impl Plan {
         let mut key = [0; 16];
         // Without random numbers a dead connection is found out the slow way.
         let takeover = getrandom::fill(&mut key).is_ok().then(|| ResumeKey::from_bytes(key));
-        Self { servers, room, tls, access, takeover, reconsider: RECONSIDER }
+        let bearer = None;
+        Self { servers, room, tls, access, bearer, takeover, reconsider: RECONSIDER }
     }
 }
 
@@ -111,6 +118,8 @@ pub enum Event {
     Message(ToCamera),
     /// The connection is gone; another is being made. Sessions that run may go on.
     Lost,
+    /// Why there is none, in a sentence; said once for each reason.
+    Trouble(String),
 }
 
 /// Where messages of one connection go out.
@@ -158,7 +167,12 @@ impl Client {
 
     /// The next event. Cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same for who waits for several.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.events.poll_recv(context)
     }
 
     /// Ends the connection: what is queued goes out first, within `patience`. Every [`Outbox`]

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
         client::IntoClientRequest,
         http::{
             HeaderValue,
-            header::{HOST, SEC_WEBSOCKET_PROTOCOL},
+            header::{AUTHORIZATION, HOST, SEC_WEBSOCKET_PROTOCOL},
         },
         protocol::WebSocketConfig,
     },
@@ -107,6 +107,12 @@ async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     {
         key.set_sensitive(true);
         headers.insert(TAKEOVER_HEADER, key);
+    }
+    if let Some(token) = &plan.bearer {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| Ended::Failed("the token can't stand in a header".to_owned()))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
     }
     // A camera's messages are few and small: the library's 128 KiB buffers are for others. What
     // the server adds to a viewer's largest message is less than as much again.

@@ -133,8 +133,10 @@ impl Agent {
 
 /// A configuration with a small test picture.
 pub fn base(state: &Path, rendezvous: SocketAddr) -> String {
+    let socket = state.join("control.sock");
     format!(
         "state-dir = {state:?}\n\
+         control = {{ socket = {socket:?} }}\n\
          rendezvous = {{ urls = [\"ws://{rendezvous}\"], room = \"{ROOM}\" }}\n\
          access = {{ door = \"open\" }}\n\
          network = {{ loopback = true }}\n\

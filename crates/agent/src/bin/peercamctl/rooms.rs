@@ -1,0 +1,156 @@
+//! `peercamctl startWebRTC`, `stopWebRTC`, `listConfig`, `removeConfig`: the commands of the
+//! EvoStream Media Server, with its parameters as `name=value`.
+
+use peercam_agent::{
+    control_socket::{Request, messages::Parameters},
+    ems::{self, Entry},
+};
+use serde_json::Value;
+
+use crate::{Common, Failure, agent, words};
+
+/// Wait in one more room, from now on and after every restart
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Parameters, in any case (ersip, ERSIP …):
+  ersIP=HOST          the rendezvous server; needed
+  ersPort=PORT        its port; default 3535
+  roomID=NAME         the room; default: the room that belongs to the camera's key
+  ersOverSsl=0|1      reach the server by TLS (wss); default 0
+  keepAlive=0|1       come back when the line breaks, and after a restart; default 1
+  token=TEXT          shown to the server as \"Authorization: Bearer TEXT\", for a gateway in
+                      front of it; peercam-rendezvous itself knows cameras by their keys
+  sslCert, sslKey, name, ers, operationType, saveToConfig: taken and ignored
+
+Examples:
+  peercamctl startWebRTC ersIP=192.0.2.7 ersPort=8080 roomID=front-door
+  peercamctl startwebrtc ersip=cam.example.org ersport=443 ersOverSsl=1 --json
+
+A room on a server is served once: a second time is refused. SUCCESS says that the camera is on
+its way; peercamctl status says whether it has arrived.")]
+pub struct Start {
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Leave the rooms that were added, for good: those who watch there hear bye
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+  peercamctl stopWebRTC                all that were added
+  peercamctl stopWebRTC configId=all   the same
+  peercamctl stopWebRTC configId=2     that one
+The room from the configuration stays.")]
+pub struct Stop {
+    #[command(flatten)]
+    given: Given,
+}
+
+/// List the rooms; configId 0 is the one from the configuration
+#[derive(Debug, clap::Args)]
+#[command(after_help = "For programs: peercamctl listConfig --json | jq .data.webrtc")]
+pub struct List {
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Leave one room that was added, for good: those who watch there hear bye
+#[derive(Debug, clap::Args)]
+#[command(after_help = "  peercamctl removeConfig id=2     the number is listConfig's configId")]
+pub struct Remove {
+    #[command(flatten)]
+    given: Given,
+}
+
+#[derive(Debug, clap::Args)]
+struct Given {
+    /// name=value
+    #[arg(value_name = "NAME=VALUE")]
+    parameters: Vec<String>,
+}
+
+impl Given {
+    fn read(&self) -> Result<Parameters, Failure> {
+        let mut read = Parameters::default();
+        for text in &self.parameters {
+            let (name, value) = text.split_once('=').ok_or_else(|| {
+                Failure::Usage(format!("{text:?} is no parameter: write it as name=value"))
+            })?;
+            let value = Value::String(value.to_owned());
+            if read.0.insert(name.to_owned(), value).is_some() {
+                return Err(Failure::Usage(format!("{name} is given twice")));
+            }
+        }
+        Ok(read)
+    }
+}
+
+impl Start {
+    /// The verb.
+    pub fn run(&self, common: &Common) -> Result<(), Failure> {
+        let request = Request::StartWebRtc(self.given.read()?);
+        if let Some((entry, said)) = agent::ask::<Entry>(common, &request)? {
+            eprintln!("{said}");
+            println!("{}", describe(&entry));
+        }
+        Ok(())
+    }
+}
+
+impl Stop {
+    /// The verb.
+    pub fn run(&self, common: &Common) -> Result<(), Failure> {
+        let request = Request::StopWebRtc(self.given.read()?);
+        // One, or several.
+        if let Some((data, said)) = agent::ask::<Value>(common, &request)? {
+            eprintln!("{said}");
+            let entries = match data {
+                Value::Array(entries) => entries,
+                one => vec![one],
+            };
+            for entry in entries {
+                let entry: Entry = serde_json::from_value(entry)
+                    .map_err(|error| Failure::Refused(format!("the answer: {error}")))?;
+                println!("{}", describe(&entry));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    /// The verb.
+    pub fn run(&self, common: &Common) -> Result<(), Failure> {
+        let request = Request::ListConfig(self.given.read()?);
+        if let Some((list, _)) = agent::ask::<ems::List>(common, &request)? {
+            for entry in &list.webrtc {
+                println!("{}", describe(entry));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Remove {
+    /// The verb.
+    pub fn run(&self, common: &Common) -> Result<(), Failure> {
+        let request = Request::RemoveConfig(self.given.read()?);
+        if let Some((entry, said)) = agent::ask::<Entry>(common, &request)? {
+            eprintln!("{said}");
+            println!("{}", describe(&entry));
+        }
+        Ok(())
+    }
+}
+
+fn describe(entry: &Entry) -> String {
+    let Entry { config_id, ersip, ersport, roomid, .. } = entry;
+    let current = &entry.status.current;
+    let since = words::duration(words::now().saturating_sub(current.timestamp));
+    let state = current.description.to_lowercase();
+    let tls = if entry.ers_over_ssl { " by TLS" } else { "" };
+    let passing = if entry.keep_alive { "" } else { ", not kept alive" };
+    let trouble = entry.trouble.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+    format!(
+        "configId {config_id}: room {roomid} on {ersip}:{ersport}{tls}, {state} for {since}{passing}{trouble}"
+    )
+}

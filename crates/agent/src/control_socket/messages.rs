@@ -1,0 +1,177 @@
+//! What is asked on the control socket, and what is answered.
+//!
+//! A request is a JSON object with its name under `"command"`, such as `{"command":"status"}`. Four
+//! of them are those of the EvoStream Media Server, with its parameters and its names, in which
+//! case makes no difference: see [`crate::ems`].
+
+use std::collections::BTreeMap;
+
+use peercam_protocol::{
+    PublicKey, RoomId,
+    signalling::{Door, Transport},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Largest request, in bytes with its line feed.
+pub const MAX_REQUEST: usize = 16 * 1024;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How the camera is: answered with [`Status`].
+    Status {},
+    /// Go to a room on a server and wait there for viewers: answered with [`crate::ems::Entry`].
+    #[serde(rename = "startWebRTC", alias = "startwebrtc")]
+    StartWebRtc(Parameters),
+    /// Leave one or all of those rooms for good.
+    #[serde(rename = "stopWebRTC", alias = "stopwebrtc")]
+    StopWebRtc(Parameters),
+    /// The rooms the camera waits in.
+    #[serde(rename = "listConfig", alias = "listconfig")]
+    ListConfig(Parameters),
+    /// Leave one of those rooms for good.
+    #[serde(rename = "removeConfig", alias = "removeconfig")]
+    RemoveConfig(Parameters),
+}
+
+/// The parameters of an EvoStream command, as texts, numbers or truth values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Parameters(pub BTreeMap<String, serde_json::Value>);
+
+/// What is answered: `{"data": …, "description": "…", "status": "SUCCESS"}`, the form that the
+/// EvoStream Media Server gives its answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What was asked for; what it is depends on the request. `null` where there is nothing to say.
+    #[serde(default)]
+    pub data: serde_json::Value,
+    /// One sentence for people. In a failure: what went wrong, and the way out.
+    pub description: String,
+    /// Whether it was done.
+    pub status: Outcome,
+}
+
+/// Whether a request was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Outcome {
+    /// Yes.
+    Success,
+    /// No.
+    Fail,
+}
+
+impl Answer {
+    /// It was done.
+    pub fn success(description: impl Into<String>, data: impl Serialize) -> Self {
+        // Our own types, with nothing in them that JSON can't.
+        let data = serde_json::to_value(data).unwrap_or_default();
+        Self { data, description: description.into(), status: Outcome::Success }
+    }
+
+    /// It was not done, in words.
+    pub fn failure(description: impl Into<String>) -> Self {
+        let data = serde_json::Value::Null;
+        Self { data, description: description.into(), status: Outcome::Fail }
+    }
+
+    /// Whether it was done.
+    pub fn is_success(&self) -> bool {
+        self.status == Outcome::Success
+    }
+
+    /// The data as what the request promises.
+    ///
+    /// # Errors
+    ///
+    /// In words, where it is something else: the other end has another version.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+        T::deserialize(&self.data).map_err(|error| {
+            format!(
+                "the camera's answer is not what was asked for ({error}): is its version another?"
+            )
+        })
+    }
+}
+
+/// How the camera is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// For how long it has run, in seconds.
+    pub uptime_seconds: u64,
+    /// The camera's key.
+    pub key: PublicKey,
+    /// Who may come into its rooms.
+    pub door: Door,
+    /// The rooms it waits in.
+    pub hosts: Vec<HostStatus>,
+    /// Most viewers at once.
+    pub max_viewers: usize,
+    /// Those who watch.
+    pub viewers: Vec<ViewerStatus>,
+}
+
+/// A room that the camera waits in, or is on its way to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its number: 0 is the configured one.
+    pub config_id: u32,
+    /// The room.
+    pub room: RoomId,
+    /// The server it is on, or else the preferred one.
+    pub server: String,
+    /// Whether viewers find the camera there now.
+    pub hosting: bool,
+    /// Since when that is so, in seconds after 1970.
+    pub since: u64,
+    /// The address of the room's page, without anything that opens its door. None where the
+    /// server sits behind a path.
+    pub page: Option<String>,
+    /// Why it is not hosting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Somebody who watches. Who he is and where nobody is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ViewerStatus {
+    /// The room he came by.
+    pub config_id: u32,
+    /// How media travels.
+    pub transport: Transport,
+    /// For how long he has watched, in seconds.
+    pub seconds: u64,
+    /// Whether the way to him is lost for the moment.
+    pub path_lost: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_a_line_that_a_person_can_write() {
+        let read = |text: &str| serde_json::from_str::<Request>(text);
+        assert_eq!(read(r#"{"command":"status"}"#).unwrap(), Request::Status {});
+        let start = read(r#"{"command":"startWebRTC","ersIP":"127.0.0.1","ersPort":3535}"#);
+        let Ok(Request::StartWebRtc(parameters)) = start else { panic!("{start:?}") };
+        assert_eq!(parameters.0["ersPort"], 3535);
+        for wrong in ["", "{}", r#"{"command":"format"}"#, r#"{"command":"status","all":true}"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_the_form_that_people_know() {
+        let answer = Answer::success("done", 3);
+        let text = serde_json::to_string(&answer).unwrap();
+        assert_eq!(text, r#"{"data":3,"description":"done","status":"SUCCESS"}"#);
+        assert_eq!(serde_json::from_str::<Answer>(&text).unwrap().read(), Ok(3));
+        assert!(answer.read::<Status>().unwrap_err().contains("version"));
+        assert!(serde_json::to_string(&Answer::failure("no")).unwrap().contains("\"FAIL\""));
+    }
+}

@@ -1,0 +1,336 @@
+//! A person at the camera's shell: the agent and `peercamctl` as programs, and a rendezvous.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use peercam_protocol::signalling::Transport;
+use serde_json::Value;
+use support::{PATIENCE, ROOM, Rendezvous, Socket, Viewer, ViewerOptions, base};
+use tempfile::TempDir;
+
+/// An agent in a process of its own; killed when dropped.
+struct Camera {
+    state: TempDir,
+    config: PathBuf,
+    process: Option<Child>,
+}
+
+impl Camera {
+    /// Waits in [`ROOM`] on this server.
+    async fn start(rendezvous: SocketAddr) -> Self {
+        let camera = Self::start_with(|state| base(state, rendezvous));
+        arrives(rendezvous, ROOM).await;
+        camera
+    }
+
+    fn start_with(config: impl Fn(&Path) -> String) -> Self {
+        let state = TempDir::new().unwrap();
+        let file = state.path().join("agent.toml");
+        std::fs::write(&file, config(state.path())).unwrap();
+        let mut camera = Self { state, config: file, process: None };
+        camera.begin();
+        camera
+    }
+
+    fn begin(&mut self) {
+        let log = std::fs::File::create(self.log()).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_peercam-agent"))
+            .arg("--config")
+            .arg(&self.config)
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("RUST_LOG")
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        self.until(|camera| UnixStream::connect(camera.socket()).is_ok(), "a control socket");
+    }
+
+    /// As a power failure does.
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Politely.
+    fn end(&mut self) {
+        let mut process = self.process.take().unwrap();
+        let pid = process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(process.wait().unwrap().success());
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.state.path().join("control.sock")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.state.path().join("log")
+    }
+
+    fn until(&self, done: impl Fn(&Self) -> bool, what: &str) {
+        let begun = Instant::now();
+        while !done(self) {
+            let log = std::fs::read_to_string(self.log()).unwrap();
+            assert!(begun.elapsed() < PATIENCE, "no {what}\n{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Runs `peercamctl`: exit code, standard output, standard error.
+    fn ctl(&self, arguments: &str) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peercamctl"));
+        command.arg("--socket").arg(self.socket()).args(arguments.split_whitespace());
+        run(&mut command)
+    }
+
+    /// The same with `--json`, for what must be done.
+    fn json(&self, arguments: &str) -> Value {
+        let (code, out, said) = self.ctl(&format!("{arguments} --json"));
+        assert_eq!(code, 0, "{arguments}: {said}");
+        let answer: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(answer["status"], "SUCCESS");
+        answer
+    }
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Waits until viewers find the camera in this room.
+async fn arrives(rendezvous: SocketAddr, room: &str) {
+    let mut socket = Socket::watch(rendezvous, room).await;
+    tokio::time::timeout(PATIENCE, socket.until_online()).await.expect("the camera comes");
+}
+
+fn start(rendezvous: SocketAddr, room: &str) -> String {
+    format!("startWebRTC ersIP={} ersPort={} roomID={room}", rendezvous.ip(), rendezvous.port())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_where_the_camera_waits_and_who_watches() {
+    let rendezvous = Rendezvous::start().await;
+    let camera = Camera::start(rendezvous.address).await;
+    let options = ViewerOptions::new(Transport::Fmp4);
+    let viewer = Viewer::join(rendezvous.address, ROOM, options).await;
+    viewer.plays_on().await;
+    let page = format!("http://{}/r/{ROOM}", rendezvous.address);
+    let (code, out, said) = camera.ctl("status");
+    assert_eq!((code, said.as_str()), (0, ""));
+    for words in ["hosting for", &page, "viewers: 1 of at most 20", "fmp4 for"] {
+        assert!(out.contains(words), "{words:?} is not in {out}");
+    }
+    let status = camera.json("status");
+    assert_eq!(status["data"]["hosts"][0]["page"], page);
+    assert_eq!(status["data"]["viewers"][0]["transport"], "fmp4");
+    assert_eq!(status["data"]["key"].as_str().unwrap().len(), 43);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_added_kept_and_removed_while_the_camera_streams() {
+    let (one, other) = (Rendezvous::start().await, Rendezvous::start().await);
+    let mut camera = Camera::start(one.address).await;
+    let viewer = Viewer::join(one.address, ROOM, ViewerOptions::new(Transport::Rtp)).await;
+    viewer.plays_on().await;
+
+    // A second room on the same server, and one on another.
+    let answer = camera.json(&start(one.address, "garden"));
+    assert_eq!(answer["description"], "Started WebRTC Negotiation Service");
+    assert_eq!(
+        (&answer["data"]["configId"], &answer["data"]["roomid"]),
+        (&1.into(), &"garden".into())
+    );
+    camera.json(&start(other.address, "garden"));
+    camera.json(&format!("{} keepAlive=0", start(other.address, "passing")));
+    for (address, room) in
+        [(one.address, "garden"), (other.address, "garden"), (other.address, "passing")]
+    {
+        arrives(address, room).await;
+    }
+    let guest = Viewer::join(other.address, "garden", ViewerOptions::new(Transport::Rtp)).await;
+    guest.plays_on().await;
+    viewer.plays_on().await;
+
+    // A room on a server is served once.
+    let (code, out, said) = camera.ctl(&format!("{} --json", start(other.address, "garden")));
+    assert_eq!(code, 1);
+    assert!(out.contains("\"FAIL\"") && said.contains("already (configId 2)"), "{out} {said}");
+    let (code, _, said) = camera.ctl(&start(one.address, ROOM));
+    assert!(code == 1 && said.contains("configId 0"), "{said}");
+
+    let rooms = |list: &Value| -> Vec<(u64, String, bool)> {
+        let rooms = list["data"]["webrtc"].as_array().unwrap().iter();
+        rooms
+            .map(|it| {
+                let room = it["roomid"].as_str().unwrap().to_owned();
+                (it["configId"].as_u64().unwrap(), room, it["keepAlive"].as_bool().unwrap())
+            })
+            .collect()
+    };
+    let list = camera.json("listConfig");
+    assert_eq!(list["data"]["webrtc"][2]["status"]["current"]["description"], "Connected");
+    let expected =
+        [(0, ROOM, true), (1, "garden", true), (2, "garden", true), (3, "passing", false)];
+    let expected = expected.map(|(id, room, kept)| (id, room.to_owned(), kept));
+    assert_eq!(rooms(&list), expected);
+
+    // A power failure: what was to be kept is back by itself.
+    camera.kill();
+    camera.begin();
+    for (address, room) in [(one.address, ROOM), (one.address, "garden"), (other.address, "garden")]
+    {
+        arrives(address, room).await;
+    }
+    assert_eq!(rooms(&camera.json("listConfig")), expected[..3]);
+
+    // Leaving a room is bye for who watches there, and for nobody else.
+    let viewer = Viewer::join(one.address, ROOM, ViewerOptions::new(Transport::Rtp)).await;
+    let guest = Viewer::join(other.address, "garden", ViewerOptions::new(Transport::Rtp)).await;
+    viewer.plays_on().await;
+    guest.plays_on().await;
+    let answer = camera.json("removeConfig id=2 removeHlsHdsFiles=1");
+    assert!(answer["description"].as_str().unwrap().starts_with("Configuration terminated"));
+    guest.until("bye", |all| all.byes == 1).await;
+    viewer.plays_on().await;
+    assert_eq!(rooms(&camera.json("listConfig")), expected[..2]);
+    let answer = camera.json("stopwebrtc configId=all");
+    assert_eq!(answer["data"].as_array().unwrap().len(), 1);
+    assert_eq!(rooms(&camera.json("listConfig")), expected[..1]);
+    viewer.plays_on().await;
+
+    // And it stays so.
+    camera.end();
+    assert!(!camera.socket().exists());
+    camera.begin();
+    arrives(one.address, ROOM).await;
+    assert_eq!(rooms(&camera.json("listConfig")), expected[..1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_not_kept_alive_is_left_with_its_connection() {
+    let (one, other) = (Rendezvous::start().await, Rendezvous::start().await);
+    let camera = Camera::start(one.address).await;
+    camera.json(&format!("{} keepAlive=0", start(other.address, "passing")));
+    arrives(other.address, "passing").await;
+    other.stop().await;
+    let left = |camera: &Camera| {
+        camera.json("listConfig")["data"]["webrtc"].as_array().unwrap().len() == 1
+    };
+    camera.until(left, "end of the room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_is_explained_and_tried_on() {
+    let rendezvous = Rendezvous::start().await;
+    let camera = Camera::start(rendezvous.address).await;
+    let other = Rendezvous::start().await;
+    let address = other.stop().await;
+    // SUCCESS, as there, says that it is on its way.
+    camera.json(&start(address, "garden"));
+    let explained = |camera: &Camera| {
+        let list = camera.json("listConfig");
+        list["data"]["webrtc"][1]["trouble"].as_str().is_some_and(|it| it.contains("refused"))
+    };
+    camera.until(explained, "reason");
+    let (_, out, _) = camera.ctl("status");
+    assert!(out.contains("connecting for") && out.contains("refused"), "{out}");
+    let _other = Rendezvous::start_at(address).await;
+    arrives(address, "garden").await;
+    assert_eq!(camera.json("listConfig")["data"]["webrtc"][1].get("trouble"), None);
+}
+
+#[test]
+fn what_can_not_be_done_has_words_and_an_exit_code() {
+    let folder = TempDir::new().unwrap();
+    let ctl = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peercamctl"));
+        run(command.arg("--socket").arg(folder.path().join("none.sock")).args(arguments))
+    };
+    let (code, out, said) = ctl(&["status"]);
+    assert_eq!((code, out.as_str()), (3, ""));
+    assert!(said.contains("none.sock") && said.contains("--socket"), "{said}");
+    for wrong in [&["startWebRTC", "room"][..], &["startWebRTC", "a=1", "a=2"], &["dance"], &[]] {
+        assert_eq!(ctl(wrong).0, 2, "{wrong:?}");
+    }
+    let (code, help, _) = ctl(&["--help"]);
+    assert_eq!(code, 0);
+    for words in ["startWebRTC", "Exit codes", "Examples", "--json"] {
+        assert!(help.contains(words), "{words} is not in the help");
+    }
+    for verb in ["status", "startWebRTC", "STOPWEBRTC", "listconfig", "removeConfig"] {
+        let (code, help, _) = ctl(&[verb, "--help"]);
+        assert!(code == 0 && help.contains("Usage: peercamctl"), "{verb}: {help}");
+    }
+}
+
+#[test]
+fn a_second_agent_does_not_take_the_socket_away() {
+    let config = |state: &Path| {
+        format!("state-dir = {state:?}\ncontrol = {{ socket = {:?} }}", state.join("control.sock"))
+    };
+    let camera = Camera::start_with(config);
+    let other = TempDir::new().unwrap();
+    let second = other.path().join("agent.toml");
+    let text =
+        format!("state-dir = {:?}\ncontrol = {{ socket = {:?} }}", other.path(), camera.socket());
+    std::fs::write(&second, text).unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_peercam-agent"))
+        .arg("--config")
+        .arg(&second)
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    let said = lines.find_map(|line| line.ok().filter(|line| line.contains("control socket")));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let said = said.expect("a warning");
+    assert!(
+        said.contains("an agent that runs already") && said.contains("control.socket"),
+        "{said}"
+    );
+    assert_eq!(camera.ctl("status").0, 0);
+}
+
+/// What stands in agent.example.toml: JSON, without peercamctl.
+#[test]
+fn any_program_can_ask_in_json() {
+    let config = |state: &Path| {
+        format!("state-dir = {state:?}\ncontrol = {{ socket = {:?} }}", state.join("control.sock"))
+    };
+    let camera = Camera::start_with(config);
+    let mut stream = UnixStream::connect(camera.socket()).unwrap();
+    let start = r#"{"command":"startWebRTC","ersip":"127.0.0.1","ersport":9,"roomid":"a"}"#;
+    for request in [r#"{"command":"status"}"#, start, r#"{"command":"listConfig"}"#] {
+        writeln!(stream, "{request}").unwrap();
+    }
+    let answers: Vec<Value> = BufReader::new(stream)
+        .lines()
+        .take(3)
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    assert!(answers.iter().all(|answer| answer["status"] == "SUCCESS"), "{answers:?}");
+    assert_eq!(answers[0]["data"]["hosts"].as_array().unwrap().len(), 0);
+    assert_eq!(answers[2]["data"]["webrtc"][0]["roomid"], "a");
+}
