@@ -264,7 +264,12 @@ impl Agent<'_> {
     fn obey(&mut self, id: HostId, message: ToCamera) {
         match message {
             ToCamera::Join { session, transport, offer, resume: None, .. } => {
-                self.join(id, session, transport, offer);
+                // A restart of ICE by one who was never told a key: he is who he was, as the offer
+                // has to have the session's DTLS fingerprint.
+                match self.running(id, session).map(|running| running.resume.clone()) {
+                    Some(resume) => self.resume(id, session, transport, offer, &resume),
+                    None => self.join(id, session, transport, offer),
+                }
             }
             ToCamera::Join { session, transport, offer, resume: Some(resume), .. } => {
                 self.resume(id, session, transport, offer, &resume);
@@ -298,9 +303,6 @@ impl Agent<'_> {
             let error = Error::new(code, message);
             link.outbox.send(FromCamera::Error { session: Some(session), error });
         };
-        if self.sessions.contains_key(&key) {
-            return refuse(ErrorCode::OutOfOrder, format!("session {session} has joined already"));
-        }
         link.newest = link.newest.max(Some(session));
         if self.sessions.len() >= self.max_viewers {
             // One who may be gone makes room for one who is here.

@@ -409,7 +409,9 @@ pub enum ToCamera {
         /// The viewer's offer (SDP, RFC 8866).
         offer: String,
         /// The offer is an ICE restart of the session that this key belongs to, which goes by the
-        /// number above from now on. Where none does: [`ErrorCode::SessionGone`].
+        /// number above from now on. Where none does: [`ErrorCode::SessionGone`]. Without a key, an
+        /// offer under the number of a session that runs on this connection is an ICE restart of
+        /// it: a viewer without a `control` channel is never told a key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resume: Option<ResumeKey>,
         /// What the viewer shows.
@@ -452,7 +454,8 @@ pub enum ToCamera {
 pub enum FromViewer {
     /// Let me watch. At most one session at a time on one socket; after its end another may begin.
     /// With `resume` the offer is an ICE restart (RFC 8445 §9) of a running session: of the one on
-    /// this socket, or of one that lost its socket.
+    /// this socket, or of one that lost its socket. While a session runs on this socket, any offer
+    /// is an ICE restart of it.
     Join {
         /// How media should travel.
         #[serde(default)]

@@ -271,8 +271,9 @@ impl Room {
     pub(crate) fn viewer_says(&self, id: ViewerId, message: FromViewer) -> Result<(), Refusal> {
         let mail = match message {
             FromViewer::Join { transport, offer, resume, pass } => {
-                let (camera, session) = self.begin(id, resume.is_some())?;
-                info!(room = %self.id, %session, %transport, resumes = resume.is_some(), "a session begins");
+                let (camera, session, running) = self.begin(id)?;
+                let restarts = running || resume.is_some();
+                info!(room = %self.id, %session, %transport, restarts, "a session begins");
                 Some((
                     camera,
                     ToCamera::Join {
@@ -296,22 +297,16 @@ impl Room {
         Ok(())
     }
 
-    /// A session for a viewer: a new one, or, for a join that resumes, the one that runs already;
-    /// whether the key fits is for the camera to say.
-    fn begin(&self, id: ViewerId, resumes: bool) -> Result<(Arc<Outbox>, SessionId), Refusal> {
+    /// A session for a viewer: a new one, or the one that runs already, which the join restarts;
+    /// whether its offer and its key fit is for the camera to say. And which of the two it is.
+    fn begin(&self, id: ViewerId) -> Result<(Arc<Outbox>, SessionId, bool), Refusal> {
         let mut state = self.lock();
         let State { camera, viewers, .. } = &mut *state;
         let viewer = viewers.get_mut(&id).ok_or_else(gone)?;
         if let (Some(session), Some(camera)) = (viewer.session, camera.as_mut()) {
-            let Some(entry) = camera.sessions.get_mut(&session).filter(|_| resumes) else {
-                return Err(out_of_order(
-                    None,
-                    "a second join while a session is running: say bye first".to_owned(),
-                ));
-            };
             // A restart of ICE is a new generation of candidates.
-            *entry = Session::new(id);
-            return Ok((camera.outbox.clone(), session));
+            camera.sessions.insert(session, Session::new(id));
+            return Ok((camera.outbox.clone(), session, true));
         }
         let Some(camera) = camera else {
             return Err(Refusal::of(Error::new(
@@ -327,7 +322,7 @@ impl Room {
         camera.sessions.insert(session, Session::new(id));
         viewer.session = Some(session);
         viewer.joined = true;
-        Ok((camera.outbox.clone(), session))
+        Ok((camera.outbox.clone(), session, false))
     }
 
     /// Where the viewer's next candidate goes; nowhere if its session has just ended.

@@ -98,20 +98,6 @@ async fn a_camera_cannot_reach_into_a_session_of_another_room() {
 }
 
 #[tokio::test]
-async fn a_second_join_while_one_is_running_leaves_the_first_alone() {
-    let server = Rendezvous::start().await;
-    let mut camera = server.camera("front-door").await;
-    let mut viewer = server.viewer("front-door").await;
-    viewer.joins("first").await;
-    let session = camera.hears_join("first").await;
-    viewer.joins("second").await;
-    let sentence = viewer.hears_error(ErrorCode::OutOfOrder).await;
-    assert!(sentence.contains("say bye first"), "{sentence}");
-    camera.answers(session, "to the first").await;
-    viewer.hears_answer("to the first").await;
-}
-
-#[tokio::test]
 async fn a_join_without_a_camera_is_refused_and_works_once_it_is_there() {
     let server = Rendezvous::start().await;
     let mut viewer = server.viewer("front-door").await;

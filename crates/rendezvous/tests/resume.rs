@@ -118,12 +118,15 @@ async fn a_camera_asks_for_a_restart() {
 }
 
 #[tokio::test]
-async fn a_second_join_that_resumes_nothing_is_still_refused() {
+async fn a_second_join_without_a_key_is_for_the_camera_to_judge_too() {
     let server = Rendezvous::start().await;
     let mut camera = server.camera("front-door").await;
     let mut viewer = server.viewer("front-door").await;
-    session(&mut camera, &mut viewer).await;
+    let session = session(&mut camera, &mut viewer).await;
     viewer.joins("another").await;
-    let ToViewer::Error { error } = viewer.hears().await else { panic!("no error") };
-    assert_eq!(error.code, ErrorCode::OutOfOrder);
+    assert_eq!(camera.hears_join("another").await, session);
+    camera.answers(session, "to the other").await;
+    viewer.hears_answer("to the other").await;
+    viewer.leaves().await;
+    camera.hears_bye(session, ByeReason::ViewerLeft).await;
 }

@@ -19,7 +19,7 @@ use super::{
     interceptors::Wire,
     network::Lease,
     offer::Offer,
-    parts::{Parts, Warm},
+    parts::{Parts, Plan, Warm},
     peer::{self, Connection, PeerEvent, Setup},
     restart::{Allowance, Ground, Renewal},
     rtp,
@@ -120,6 +120,7 @@ impl<'a> Session<'a> {
         };
         let (connection, events) = peer::connect(setup).await.map_err(failed)?;
         let audio = rtp_offer.is_none_or(|offer| offer.audio.is_some());
+        let controlled = offer.data_channels;
         let (rtp, answer) = match begin(&*connection, offer, wire).await {
             Ok(begun) => begun,
             Err(error) => {
@@ -130,7 +131,7 @@ impl<'a> Session<'a> {
         };
         line.answer(answer);
         let patience = host.patience;
-        let parts = Parts::new(host, transport, resume, audio, rtp, warm);
+        let parts = Parts::new(host, Plan { transport, resume, controlled, audio, rtp, warm });
         Ok(Self {
             line,
             connection,
@@ -200,7 +201,12 @@ impl<'a> Session<'a> {
                 self.follow_network(change);
                 None
             }
-            Some(Input::ViewerLeft) if self.path == Path::Sought => Some(Ended::ViewerLeft),
+            // Who has no control channel can neither come back nor say goodbye in another way.
+            Some(Input::ViewerLeft)
+                if self.path == Path::Sought || !self.parts.are_controlled() =>
+            {
+                Some(Ended::ViewerLeft)
+            }
             Some(Input::ViewerLeft) => {
                 debug!("the viewer's line to the rendezvous is gone; the session goes on");
                 self.left = Some(Instant::now());

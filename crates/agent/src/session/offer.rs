@@ -14,6 +14,9 @@ pub(super) struct Offer {
     pub sdp: String,
     /// For the `rtp` transport.
     pub rtp: Option<RtpOffer>,
+    /// Whether the viewer opens data channels. Standard players of `rtp` don't: they get picture
+    /// and sound, and nothing is told them on a `control` channel.
+    pub data_channels: bool,
 }
 
 /// The codecs of an offer for `rtp`.
@@ -63,7 +66,8 @@ impl Offer {
         let description = SessionDescription::unmarshal(&mut Cursor::new(sdp.as_bytes()))
             .map_err(|error| refuse(format!("the offer is no SDP: {error}")))?;
         let media = &description.media_descriptions;
-        if !media.iter().any(carries_data_channels) {
+        let data_channels = media.iter().any(carries_data_channels);
+        if !data_channels && transport == Transport::Fmp4 {
             return Err(refuse(
                 "the offer has no application section: create the data channel \"control\" first"
                     .to_owned(),
@@ -76,7 +80,7 @@ impl Offer {
                 audio: find_audio(media),
             }),
         };
-        Ok(Self { sdp, rtp })
+        Ok(Self { sdp, rtp, data_channels })
     }
 }
 
@@ -282,6 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn a_standard_player_has_no_data_channel() {
+        let no_data = CHROMIUM.replace("m=application 9", "m=application 0");
+        let (none, data) = no_data.split_once("m=application").unwrap();
+        assert!(data.contains("sctp-port"));
+        for sdp in [&no_data, none] {
+            let offer = parse(sdp, Transport::Rtp).unwrap();
+            assert!(!offer.data_channels && offer.rtp.is_some());
+        }
+        assert!(parse(CHROMIUM, Transport::Rtp).unwrap().data_channels);
+    }
+
+    #[test]
     fn refusals_say_what_is_missing() {
         assert!(refusal("not SDP", Transport::Rtp).contains("no SDP"));
         assert!(refusal("", Transport::Fmp4).contains("no SDP"));
@@ -289,7 +305,6 @@ mod tests {
         let mode_0 = CHROMIUM.replace("packetization-mode=1", "packetization-mode=0");
         assert!(refusal(&mode_0, Transport::Rtp).contains("packetization-mode=1"));
         let no_data = CHROMIUM.replace("m=application 9", "m=application 0");
-        assert!(refusal(&no_data, Transport::Rtp).contains("no application section"));
         assert!(refusal(&no_data, Transport::Fmp4).contains("no application section"));
         let no_video = CHROMIUM.replace("m=video 9", "m=video 0");
         assert!(refusal(&no_video, Transport::Rtp).contains("no video section"));

@@ -1,4 +1,5 @@
-//! What runs on a session's connection: the `control` channel and media, a task each.
+//! What runs on a session's connection: the `control` channel and media, a task each. A standard
+//! player of `rtp` has no `control` channel: then there is only media.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,10 +42,25 @@ pub(super) struct Parts {
     path: watch::Sender<bool>,
     /// Told on the control channel.
     resume: ResumeKey,
+    /// Whether the viewer opens a control channel.
+    controlled: bool,
     /// Once there is a control channel.
     dismiss: Option<oneshot::Sender<ByeReason>>,
     media_started: bool,
     tasks: JoinSet<TaskEnded>,
+}
+
+/// What a session's parts are to be.
+pub(super) struct Plan {
+    pub transport: Transport,
+    pub resume: ResumeKey,
+    /// Whether the viewer opens a control channel.
+    pub controlled: bool,
+    /// Whether sound is sent.
+    pub audio: bool,
+    /// For that transport.
+    pub rtp: Option<rtp::Sender>,
+    pub warm: Warm,
 }
 
 /// A subscription that nobody reads: encoding begins with the offer, not with the connection.
@@ -77,15 +93,9 @@ impl Warm {
 }
 
 impl Parts {
-    /// Nothing runs yet. `rtp` is for that transport; `audio`: whether sound is sent.
-    pub fn new(
-        host: Host,
-        transport: Transport,
-        resume: ResumeKey,
-        audio: bool,
-        rtp: Option<rtp::Sender>,
-        warm: Warm,
-    ) -> Self {
+    /// Nothing runs yet.
+    pub fn new(host: Host, plan: Plan) -> Self {
+        let Plan { transport, resume, controlled, audio, rtp, warm } = plan;
         Self {
             host,
             transport,
@@ -96,6 +106,7 @@ impl Parts {
             shown: watch::Sender::new(Stream::Main),
             path: watch::Sender::new(true),
             resume,
+            controlled,
             dismiss: None,
             media_started: false,
             tasks: JoinSet::new(),
@@ -104,7 +115,12 @@ impl Parts {
 
     /// Whether all that belongs to the session runs.
     pub fn are_complete(&self) -> bool {
-        self.dismiss.is_some() && self.media_started
+        (self.dismiss.is_some() || !self.controlled) && self.media_started
+    }
+
+    /// Whether the viewer has another way to say goodbye than signalling.
+    pub fn are_controlled(&self) -> bool {
+        self.controlled
     }
 
     /// There is a path to the viewer, for the first time or again: media begins, with a key frame.

@@ -23,7 +23,7 @@ use webrtc::{
         MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
         RTCCertificate, RTCConfigurationBuilder, RTCIceCandidateInit, RTCIceGatheringState,
         RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, SettingEngine,
-        SettingEngineBuilder,
+        SettingEngineBuilder, transport::DtlsTransport,
     },
 };
 
@@ -112,11 +112,25 @@ impl Connection {
 
     /// Whether media travels over a relay of ours.
     pub async fn is_relayed(&self) -> bool {
-        let Some(sctp) = self.inner.sctp().await else { return false };
-        let path = sctp.transport().ice_transport().get_selected_candidate_pair().await;
+        let Some(transport) = self.transport().await else { return false };
+        let path = transport.ice_transport().get_selected_candidate_pair().await;
         path.is_ok_and(|path| {
             path.is_some_and(|pair| pair.local().typ == RTCIceCandidateType::Relay)
         })
+    }
+
+    /// The one transport of everything (BUNDLE): that of the data channels or, for a viewer without
+    /// any, that of the picture.
+    async fn transport(&self) -> Option<Arc<dyn DtlsTransport>> {
+        if let Some(sctp) = self.inner.sctp().await {
+            return Some(sctp.transport());
+        }
+        for sender in self.inner.get_senders().await {
+            if let Ok(Some(transport)) = sender.transport().await {
+                return Some(transport);
+            }
+        }
+        None
     }
 
     /// The next restart of ICE gathers its candidates with `ice_servers`.

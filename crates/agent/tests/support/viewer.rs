@@ -58,13 +58,15 @@ pub struct ViewerOptions {
     pub tcp: bool,
     /// Whether he reads the `media` channel.
     pub reads: bool,
+    /// Whether he opens a `control` channel, as no standard player does.
+    pub control: bool,
 }
 
 impl ViewerOptions {
     /// On the loopback interface.
     pub fn new(transport: Transport) -> Self {
         let local = vec!["127.0.0.1:0".parse().unwrap()];
-        Self { transport, local, tcp: false, reads: true }
+        Self { transport, local, tcp: false, reads: true, control: true }
     }
 }
 
@@ -102,7 +104,7 @@ pub struct Received {
 /// A viewer who watches.
 pub struct Viewer {
     connection: Arc<dyn PeerConnection>,
-    control: Arc<dyn DataChannel>,
+    control: Option<Arc<dyn DataChannel>>,
     received: watch::Receiver<Received>,
     video: Arc<Mutex<Option<Arc<dyn TrackRemote>>>>,
     outgoing: mpsc::Sender<Outgoing>,
@@ -155,8 +157,12 @@ impl Viewer {
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
         let mut tasks = Vec::new();
         let mut unread = None;
-        let control = connection.create_data_channel(CHANNEL, None).await.unwrap();
-        tasks.push(tokio::spawn(read_control(control.clone(), received.clone())));
+        let mut control = None;
+        if options.control {
+            let channel = connection.create_data_channel(CHANNEL, None).await.unwrap();
+            tasks.push(tokio::spawn(read_control(channel.clone(), received.clone())));
+            control = Some(channel);
+        }
         match options.transport {
             Transport::Rtp => {
                 for kind in [RtpCodecKind::Video, RtpCodecKind::Audio] {
@@ -230,8 +236,8 @@ impl Viewer {
         self.restart_with(key).await;
     }
 
-    /// The same with any key.
-    pub async fn restart_with(&self, key: ResumeKey) {
+    /// The same with any key, or none.
+    pub async fn restart_with(&self, key: impl Into<Option<ResumeKey>>) {
         let offer = self.offer_restart().await;
         self.join_again(offer.sdp.clone(), key).await;
         self.apply_offer(offer).await;
@@ -248,10 +254,10 @@ impl Viewer {
         self.connection.set_local_description(offer).await.unwrap();
     }
 
-    /// Any offer with any key.
-    pub async fn join_again(&self, offer: String, key: ResumeKey) {
-        let transport = self.transport;
-        self.signal(FromViewer::Join { transport, offer, resume: Some(key), pass: None }).await;
+    /// Any offer with any key, or none.
+    pub async fn join_again(&self, offer: String, key: impl Into<Option<ResumeKey>>) {
+        let (transport, resume) = (self.transport, key.into());
+        self.signal(FromViewer::Join { transport, offer, resume, pass: None }).await;
     }
 
     /// What has been received up to now.
@@ -289,11 +295,12 @@ impl Viewer {
     }
 
     pub async fn request(&self, request: &Request) {
-        self.control.send_text(&wire::encode(request)).await.unwrap();
+        self.say(&wire::encode(request)).await;
     }
 
     pub async fn say(&self, text: &str) {
-        self.control.send_text(text).await.unwrap();
+        let control = self.control.as_ref().expect("a control channel");
+        control.send_text(text).await.unwrap();
     }
 
     /// Asks for a key frame by RTCP.
