@@ -36,9 +36,9 @@ pub struct Config {
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
-    /// WebSocket connections in all.
+    /// WebSocket connections and WHEP sessions in all.
     pub connections: usize,
-    /// WebSocket connections from one address (IPv6: from one /64).
+    /// The same from one address (IPv6: from one /64).
     pub connections_per_address: usize,
     /// TCP connections in all that are not, or not yet, WebSockets.
     pub http_connections: usize,

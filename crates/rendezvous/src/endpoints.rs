@@ -1,5 +1,5 @@
-//! The addresses the server answers: WebSockets for cameras and viewers, a little JSON, and the
-//! pages of [`crate::pages`].
+//! The addresses the server answers: WebSockets for cameras and viewers, a little JSON, WHEP
+//! ([`crate::whep`]), and the pages of [`crate::pages`].
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -31,6 +31,7 @@ use crate::{
     peer::Peer,
     rooms::{CameraSeat, Rooms, ViewerSeat},
     server::Tasks,
+    whep,
 };
 
 /// What all requests share.
@@ -61,7 +62,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/watch/{*room}", any(watch))
         .route("/api/rooms/{*room}", get(room_state))
         .route("/healthz", get(|| async { "ok\n" }))
-        .with_state(shared)
+        .with_state(shared.clone())
+        .merge(whep::router(shared))
         .merge(pages::router())
 }
 
@@ -157,7 +159,11 @@ pub(crate) fn room_in(uri: &Uri, prefix: &str) -> Result<RoomId, Error> {
 
 /// Whose connection it is for the limits by address: the peer's, or, if that is a trusted proxy,
 /// the last address in `X-Forwarded-For` that is not one. Nobody's, if a proxy doesn't say.
-fn client_address(config: &Config, origin: &Origin, headers: &HeaderMap) -> Option<IpAddr> {
+pub(crate) fn client_address(
+    config: &Config,
+    origin: &Origin,
+    headers: &HeaderMap,
+) -> Option<IpAddr> {
     let trusted = |address: &IpAddr| config.trusted_proxies.contains(&address.to_canonical());
     let peer = origin.peer.ip();
     if !trusted(&peer) {

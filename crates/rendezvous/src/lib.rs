@@ -6,6 +6,7 @@
 //! | [`server`] | listening, HTTP connections, shutting down: [`Server`] |
 //! | `endpoints` | the addresses it answers |
 //! | `pages` | the player page and its files |
+//! | `whep` | standard players, by HTTP |
 //! | `handshake` | from an HTTP request to a WebSocket |
 //! | `connection` | one WebSocket: frames, pings, limits, goodbye |
 //! | `peer` | what a connection has to know about cameras and viewers |
@@ -32,6 +33,7 @@ mod rate;
 mod room;
 mod rooms;
 pub mod server;
+mod whep;
 
 pub use config::{Config, ConfigError, Limits, Liveness};
 pub use server::{BindError, Server};

@@ -62,6 +62,11 @@ impl Rendezvous {
     /// Tells the server to end; it is gone when this returns.
     pub async fn stop(mut self) {
         self.begin_stop();
+        self.stopped().await;
+    }
+
+    /// The server is gone when this returns: it has been told to end.
+    pub async fn stopped(self) {
         soon("the server to end", self.running).await.unwrap();
     }
 
@@ -132,6 +137,16 @@ impl Rendezvous {
             format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
         Reply::parse(&self.raw(request.as_bytes()).await)
     }
+
+    /// Any request. `headers` are lines.
+    pub async fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\
+             Content-Length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        );
+        Reply::parse(&self.raw(request.as_bytes()).await)
+    }
 }
 
 /// An HTTP response.
@@ -155,6 +170,12 @@ impl Reply {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+
+    /// How often a header is there.
+    pub fn count(&self, name: &str) -> usize {
+        let names = self.head.lines().filter_map(|line| line.split_once(':'));
+        names.filter(|(key, _)| key.eq_ignore_ascii_case(name)).count()
     }
 }
 
