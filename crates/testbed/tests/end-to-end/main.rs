@@ -27,3 +27,4 @@ mod scene;
 mod share_link_opens_the_camera;
 mod ten_viewers_share_one_encode;
 mod viewer_over_the_limit_is_refused;
+mod whep_client_of_others_plays;
