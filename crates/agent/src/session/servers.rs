@@ -38,7 +38,9 @@ const MAX_SERVERS: usize = 16;
 #[derive(Debug)]
 pub struct Servers {
     streams: Vec<StreamServer>,
-    datagrams: watch::Receiver<Vec<Vec<DatagramServer>>>,
+    named: Vec<Named>,
+    /// Of each that is named, as far as they were found.
+    addresses: watch::Receiver<Vec<Vec<SocketAddr>>>,
     task: JoinHandle<()>,
 }
 
@@ -84,12 +86,16 @@ pub(super) struct Credentials {
 impl Servers {
     /// Begins to look up `servers`.
     pub fn new(servers: &[IceServer], turn: &Turn) -> Self {
-        let Usable { named, streams } = usable(servers, turn);
+        let Usable { named, streams, unused } = usable(servers, turn);
+        for problem in unused {
+            warn!("{problem}");
+        }
         // What is an address already is there for the very first viewer.
         let known = named.iter().map(|named| Vec::from_iter(named.known())).collect();
-        let (sender, datagrams) = watch::channel(known);
+        let (sender, addresses) = watch::channel(known);
+        let wanted = named.clone();
         let task = tokio::spawn(async move {
-            let mut each: FuturesUnordered<_> = named
+            let mut each: FuturesUnordered<_> = wanted
                 .iter()
                 .zip(0..)
                 .filter(|(named, _)| named.known().is_none())
@@ -97,12 +103,28 @@ impl Servers {
                 .collect();
             while each.next().await.is_some() {}
         });
-        Self { streams, datagrams, task }
+        Self { streams, named, addresses, task }
+    }
+
+    /// The rendezvous names its servers again: most often the same ones with fresh credentials,
+    /// and then what was looked up stays.
+    pub fn renew(&mut self, servers: &[IceServer], turn: &Turn) {
+        let Usable { named, streams, .. } = usable(servers, turn);
+        let same = named.iter().map(|named| &named.name).eq(self.named.iter().map(|it| &it.name))
+            && streams.iter().map(|it| &it.name).eq(self.streams.iter().map(|it| &it.name));
+        if same {
+            (self.named, self.streams) = (named, streams);
+        } else {
+            *self = Self::new(servers, turn);
+        }
     }
 
     /// What is known now. A viewer who comes before a name was found does without that server.
     pub fn current(&self) -> IceServers {
-        let datagrams = self.datagrams.borrow().iter().flatten().cloned().collect();
+        let addresses = self.addresses.borrow();
+        let all = self.named.iter().zip(&*addresses);
+        let datagrams =
+            all.flat_map(|(named, found)| found.iter().map(|at| named.at(*at))).collect();
         IceServers { datagrams, streams: self.streams.clone() }
     }
 }
@@ -143,10 +165,12 @@ impl fmt::Debug for Credentials {
 struct Usable {
     named: Vec<Named>,
     streams: Vec<StreamServer>,
+    /// What can't be used, in words.
+    unused: Vec<String>,
 }
 
 /// A server on UDP that has a name yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Named {
     name: Arc<str>,
     host: String,
@@ -155,19 +179,21 @@ struct Named {
     credentials: Credentials,
 }
 
-/// Sorts out what can be used, and says what can't.
+/// Sorts out what can be used.
 fn usable(servers: &[IceServer], turn: &Turn) -> Usable {
     let mut usable = Usable::default();
     let urls = servers.iter().flat_map(|server| server.urls.iter().map(move |url| (server, url)));
     for (server, text) in urls {
         if usable.named.len() + usable.streams.len() == MAX_SERVERS {
-            warn!("the rendezvous names more than {MAX_SERVERS} ICE servers: {text} is not used");
+            usable.unused.push(format!(
+                "the rendezvous names more than {MAX_SERVERS} ICE servers: {text} is not used"
+            ));
             continue;
         }
         let url = match Url::parse_url(plain(text)) {
             Ok(url) => url,
             Err(error) => {
-                warn!("the rendezvous names {text:?} as ICE server: {error}");
+                usable.unused.push(format!("the rendezvous names {text:?} as ICE server: {error}"));
                 continue;
             }
         };
@@ -178,7 +204,9 @@ fn usable(servers: &[IceServer], turn: &Turn) -> Usable {
         };
         let relays = matches!(scheme, SchemeType::Turn | SchemeType::Turns);
         if relays && (credentials.username.is_empty() || credentials.password.is_empty()) {
-            warn!("the TURN server {text} is not used: give it username and credential");
+            usable.unused.push(format!(
+                "the TURN server {text} is not used: give it username and credential"
+            ));
             continue;
         }
         let name = Arc::from(text.as_str());
@@ -194,10 +222,17 @@ fn usable(servers: &[IceServer], turn: &Turn) -> Usable {
                 usable.streams.push(StreamServer { name, host, port, tls, credentials });
             }
             (SchemeType::Turns, _) => {
-                warn!("{text} is not used: TURN over DTLS is not supported, use transport=tcp");
+                usable.unused.push(format!(
+                    "{text} is not used: TURN over DTLS is not supported, use transport=tcp"
+                ));
             }
-            (SchemeType::Stuns, _) => warn!("{text} is not used: use stun: instead of stuns:"),
-            (scheme, _) => warn!("{text} is not used: {scheme} is no scheme for ICE servers"),
+            (SchemeType::Stuns, _) => {
+                usable.unused.push(format!("{text} is not used: use stun: instead of stuns:"));
+            }
+            (scheme, _) => {
+                let problem = format!("{text} is not used: {scheme} is no scheme for ICE servers");
+                usable.unused.push(problem);
+            }
         }
     }
     usable
@@ -209,26 +244,22 @@ fn plain(url: &str) -> &str {
 }
 
 /// Puts what is found in the `nth` place, for ever.
-async fn keep_looked_up(
-    named: &Named,
-    nth: usize,
-    found: &watch::Sender<Vec<Vec<DatagramServer>>>,
-) {
+async fn keep_looked_up(named: &Named, nth: usize, found: &watch::Sender<Vec<Vec<SocketAddr>>>) {
     loop {
-        let servers = look_up(named).await;
-        let wait = if servers.is_empty() { RETRY } else { REFRESH };
+        let addresses = look_up(named).await;
+        let wait = if addresses.is_empty() { RETRY } else { REFRESH };
         // What was found before is better than nothing.
-        if !servers.is_empty() {
-            found.send_modify(|all| all[nth] = servers);
+        if !addresses.is_empty() {
+            found.send_modify(|all| all[nth] = addresses);
         }
         tokio::time::sleep(wait).await;
     }
 }
 
-async fn look_up(named: &Named) -> Vec<DatagramServer> {
+async fn look_up(named: &Named) -> Vec<SocketAddr> {
     let name = (named.host.as_str(), named.port);
     match tokio::time::timeout(LOOK_UP, tokio::net::lookup_host(name)).await {
-        Ok(Ok(addresses)) => one_of_each_family(addresses).map(|at| named.at(at)).collect(),
+        Ok(Ok(addresses)) => one_of_each_family(addresses).collect(),
         Ok(Err(error)) => {
             warn!("the ICE server {} can't be looked up: {error}", named.name);
             Vec::new()
@@ -252,9 +283,9 @@ fn one_of_each_family(
 
 impl Named {
     /// Where the name is an address.
-    fn known(&self) -> Option<DatagramServer> {
+    fn known(&self) -> Option<SocketAddr> {
         let ip: IpAddr = self.host.parse().ok()?;
-        Some(self.at((ip, self.port).into()))
+        Some((ip, self.port).into())
     }
 
     fn at(&self, address: SocketAddr) -> DatagramServer {
@@ -286,8 +317,8 @@ mod tests {
             ),
         ];
         let servers = Servers::new(&servers, &Turn::default());
-        let mut datagrams = servers.datagrams.clone();
-        let found = datagrams.wait_for(|all| all.iter().all(|one| !one.is_empty()));
+        let mut addresses = servers.addresses.clone();
+        let found = addresses.wait_for(|all| all.iter().all(|one| !one.is_empty()));
         tokio::time::timeout(Duration::from_secs(30), found).await.unwrap().unwrap();
         let found = servers.current();
         let library: Vec<_> = found.datagrams.iter().map(DatagramServer::for_library).collect();
@@ -300,13 +331,31 @@ mod tests {
         assert!(library.iter().all(|server| server.urls().is_ok()), "{library:?}");
     }
 
+    #[tokio::test]
+    async fn fresh_credentials_cost_no_look_up() {
+        let named = |secret| [server(&["turn:127.0.0.1", "turns:localhost"], Some(secret))];
+        let turn = Turn::default();
+        let mut servers = Servers::new(&named("old"), &turn);
+        let task = servers.task.id();
+        servers.renew(&named("fresh"), &turn);
+        assert_eq!(servers.task.id(), task);
+        let IceServers { datagrams, streams } = servers.current();
+        assert_eq!(datagrams[0].credentials.password, "fresh");
+        assert_eq!(streams[0].credentials.password, "fresh");
+        // Other servers are other servers.
+        servers.renew(&[server(&["turn:127.0.0.2"], Some("fresh"))], &turn);
+        assert_ne!(servers.task.id(), task);
+        let IceServers { datagrams, streams } = servers.current();
+        assert_eq!((datagrams[0].address.to_string(), streams.len()), ("127.0.0.2:3478".into(), 0));
+    }
+
     #[test]
     fn servers_on_streams_keep_their_names() {
         let servers = [server(
             &["turns:a.example", "turns:b:443?transport=tcp", "turn:[::1]?transport=tcp"],
             Some("x"),
         )];
-        let Usable { named, streams } = usable(&servers, &Turn::default());
+        let Usable { named, streams, .. } = usable(&servers, &Turn::default());
         assert!(named.is_empty());
         let seen: Vec<_> = streams
             .iter()
@@ -321,7 +370,8 @@ mod tests {
             server(&["turn:b", "turns:dtls?transport=udp", "turn:x?transport=sctp"], Some("x")),
             server(&["stuns:a", "http://a", "", "turn:without-a-password", "turns:so-too"], None),
         ];
-        let Usable { named, streams } = usable(&servers, &Turn::default());
+        let Usable { named, streams, unused } = usable(&servers, &Turn::default());
+        assert_eq!(unused.len(), 7, "{unused:?}");
         assert_eq!(named.iter().map(|named| named.host.as_str()).collect::<Vec<_>>(), ["b"]);
         assert!(streams.is_empty());
         let many: Vec<String> = (0..50).map(|nth| format!("turn:server-{nth}")).collect();
