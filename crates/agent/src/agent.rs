@@ -10,10 +10,10 @@ use anyhow::Context;
 use peercam_heartbeat::Notifier;
 use peercam_media::Camera;
 use peercam_protocol::{
-    RoomId,
+    Fingerprint, RoomId,
     signalling::{
-        ByeReason, Candidate, Error, ErrorCode, FromCamera, ResumeKey, SessionId, ToCamera,
-        Transport,
+        ByeReason, Candidate, Error, ErrorCode, FromCamera, IceServer, Pass, ResumeKey, SessionId,
+        ToCamera, Transport,
     },
 };
 use tokio::{
@@ -23,7 +23,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    access::Access,
+    access::{Access, Ticket},
     certificate,
     config::Config,
     control_socket::{self, Asked},
@@ -43,6 +43,8 @@ mod requests;
 const SESSIONS_END: Duration = Duration::from_millis(1500);
 /// For the last messages to reach the rendezvous.
 const CLIENT_END: Duration = Duration::from_millis(500);
+/// How often running sessions are looked at: whether their time is over.
+const REVIEW: Duration = Duration::from_secs(5);
 /// For the encoders and devices to be closed.
 const CAMERA_END: Duration = Duration::from_millis(700);
 
@@ -81,8 +83,8 @@ pub async fn run(
         .inspect_err(|error| warn!("changes of the network are noticed late: {error}"))
         .ok();
     let agent = Agent {
-        access,
         room,
+        access,
         max_viewers: config.max_viewers,
         host,
         hosts,
@@ -123,9 +125,10 @@ fn listen(config: &Config) -> Option<control_socket::Server> {
 }
 
 struct Agent<'a> {
-    access: Access,
     /// The room of a camera that is told no other.
     room: RoomId,
+    /// Who may watch.
+    access: Access,
     max_viewers: usize,
     host: Host,
     /// The rooms it waits in.
@@ -152,6 +155,7 @@ struct Key {
 /// A connection to the rendezvous.
 struct Link {
     number: u64,
+    room: RoomId,
     outbox: Outbox,
     servers: Servers,
     /// The highest session that joined: what is above has not joined yet, what is below and not
@@ -165,6 +169,10 @@ struct Running {
     transport: Transport,
     since: Instant,
     handle: Handle,
+    /// By what he came in.
+    ticket: Option<Ticket>,
+    /// Of his certificate: who he is.
+    fingerprint: Option<Fingerprint>,
     resume: ResumeKey,
     task: task::Id,
     /// His line to the rendezvous is gone, so he may be.
@@ -183,6 +191,9 @@ impl Agent<'_> {
         if let Some(heartbeat) = &mut heartbeat {
             heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
+        let mut revocations = self.access.revocations();
+        let mut reviews = tokio::time::interval(REVIEW);
+        reviews.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.notifier.ready(&self.describe());
         loop {
             tokio::select! {
@@ -191,6 +202,11 @@ impl Agent<'_> {
                 Some(asked) = asked(&mut control) => self.answer(asked),
                 Some(change) = changed(&mut watch) => self.follow_network(change),
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                Ok(()) = revocations.changed() => self.review(),
+                _ = reviews.tick() => {
+                    self.access.keep_time();
+                    self.review();
+                }
                 // From this loop and no other: a loop that hangs is not alive.
                 () = tick(&mut heartbeat) => self.notifier.alive(),
             }
@@ -226,7 +242,7 @@ impl Agent<'_> {
                 }
                 self.linked += 1;
                 let servers = Servers::new(&ice_servers, &self.host.turn);
-                let link = Link { number: self.linked, outbox, servers, newest: None };
+                let link = Link { number: self.linked, room, outbox, servers, newest: None };
                 self.links.insert(id, link);
             }
             Event::Message(message) => self.obey(id, message),
@@ -263,16 +279,16 @@ impl Agent<'_> {
 
     fn obey(&mut self, id: HostId, message: ToCamera) {
         match message {
-            ToCamera::Join { session, transport, offer, resume: None, .. } => {
+            ToCamera::Join { session, transport, offer, resume, pass, ice_servers } => {
+                self.renew_servers(id, &ice_servers);
+                let pass = pass.as_ref();
                 // A restart of ICE by one who was never told a key: he is who he was, as the offer
                 // has to have the session's DTLS fingerprint.
-                match self.running(id, session).map(|running| running.resume.clone()) {
-                    Some(resume) => self.resume(id, session, transport, offer, &resume),
-                    None => self.join(id, session, transport, offer),
+                let known = || self.running(id, session).map(|running| running.resume.clone());
+                match resume.or_else(known) {
+                    None => self.join(id, session, transport, offer, pass),
+                    Some(key) => self.resume(id, session, transport, offer, &key, pass),
                 }
-            }
-            ToCamera::Join { session, transport, offer, resume: Some(resume), .. } => {
-                self.resume(id, session, transport, offer, &resume);
             }
             ToCamera::Candidate { session, candidate } => self.candidate(id, session, candidate),
             ToCamera::Bye { session, .. } => match self.running(id, session) {
@@ -295,7 +311,32 @@ impl Agent<'_> {
         self.sessions.get_mut(&Key { link, session })
     }
 
-    fn join(&mut self, id: HostId, session: SessionId, transport: Transport, offer: String) {
+    /// Credentials of TURN servers expire: the rendezvous sends fresh ones with a viewer.
+    fn renew_servers(&mut self, id: HostId, ice_servers: &[IceServer]) {
+        if let Some(link) = self.links.get_mut(&id).filter(|_| !ice_servers.is_empty()) {
+            link.servers.renew(ice_servers, &self.host.turn);
+        }
+    }
+
+    /// Who may not watch any longer hears why.
+    fn review(&self) {
+        for running in self.sessions.values() {
+            if let Some(ticket) = &running.ticket
+                && let Err(error) = self.access.review(ticket)
+            {
+                running.handle.refuse(error.into());
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        id: HostId,
+        session: SessionId,
+        transport: Transport,
+        offer: String,
+        pass: Option<&Pass>,
+    ) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let key = Key { link: link.number, session };
         let refuse = |code, message: String| {
@@ -304,6 +345,11 @@ impl Agent<'_> {
             link.outbox.send(FromCamera::Error { session: Some(session), error });
         };
         link.newest = link.newest.max(Some(session));
+        // Before all else: who may not come in takes nobody's place.
+        let admission = match self.access.admit(&link.room, &offer, pass) {
+            Ok(admission) => admission,
+            Err(error) => return refuse(error.code, error.message),
+        };
         if self.sessions.len() >= self.max_viewers {
             // One who may be gone makes room for one who is here.
             let gone = |running: &&Running| running.left || running.handle.is_path_lost();
@@ -324,6 +370,11 @@ impl Agent<'_> {
             return refuse(ErrorCode::Other, message);
         }
         let resume = ResumeKey::from_bytes(key_bytes);
+        let kept = match self.access.enter(&admission) {
+            Ok(kept) => kept,
+            Err(error) => return refuse(error.code, error.message),
+        };
+        let fingerprint = Fingerprint::of_sdp(&offer).ok();
         let join = Join {
             id: session,
             transport,
@@ -331,11 +382,22 @@ impl Agent<'_> {
             ice_servers: link.servers.current(),
             outbox: link.outbox.clone(),
             resume: resume.clone(),
+            witness: admission.witness,
+            kept,
         };
         let (handle, task) = Handle::new(self.host.clone(), join);
         let task = self.tasks.spawn(task).id();
-        let since = Instant::now();
-        let running = Running { host: id, transport, since, handle, resume, task, left: false };
+        let running = Running {
+            host: id,
+            transport,
+            since: Instant::now(),
+            handle,
+            ticket: admission.ticket,
+            fingerprint,
+            resume,
+            task,
+            left: false,
+        };
         self.sessions.insert(key, running);
         self.keys.insert(task, key);
     }
@@ -348,6 +410,7 @@ impl Agent<'_> {
         transport: Transport,
         offer: String,
         resume: &ResumeKey,
+        pass: Option<&Pass>,
     ) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let key = Key { link: link.number, session };
@@ -366,6 +429,18 @@ impl Agent<'_> {
             let message = format!("session {session} is another one: say bye first");
             return refuse(ErrorCode::OutOfOrder, message);
         }
+        // On his own line a viewer only hears what is wrong. Who comes by another one, with a key
+        // that he may have seen, gets hold of nothing before he has shown who he is.
+        let fingerprint = Fingerprint::of_sdp(&offer).ok();
+        let same = |running: &Running| running.fingerprint == fingerprint;
+        if former != key && !self.sessions.get(&former).is_some_and(same) {
+            let message = "the session is another browser's: its certificate differs; join anew";
+            return refuse(ErrorCode::TokenNotYours, message.to_owned());
+        }
+        let witness = match self.access.readmit(&link.room, &offer, pass) {
+            Ok(witness) => witness,
+            Err(error) => return refuse(error.code, error.message),
+        };
         let Some(mut running) = self.sessions.remove(&former) else { return };
         let resume = Resume {
             id: session,
@@ -373,6 +448,7 @@ impl Agent<'_> {
             offer,
             ice_servers: link.servers.current(),
             outbox: link.outbox.clone(),
+            witness,
         };
         let heard = running.handle.resume(resume);
         if !heard {

@@ -147,6 +147,13 @@ async fn until_hosting<S: AsyncRead + AsyncWrite + Unpin>(
                 wire.say(&proof).await?;
                 proven = Some(nonce);
             }
+            // What tokens are checked against must not be the server's to say.
+            Heard::Message(ToCamera::Hosting { room, .. }) if room != plan.room => {
+                let asked = &plan.room;
+                let problem =
+                    format!("the server gives the room {room} where {asked} was asked for");
+                return Err(Ended::Failed(problem));
+            }
             Heard::Message(ToCamera::Hosting { room, ice_servers, time }) => {
                 if let (Some(nonce), Some(time)) = (proven, time) {
                     plan.access.hear_time(&server.to_string(), &room, &nonce, &time);

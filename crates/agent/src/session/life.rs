@@ -8,14 +8,17 @@ use std::sync::{
 
 use peercam_protocol::signalling::{ByeReason, Error, ErrorCode};
 use rtc::peer_connection::sdp::RTCSessionDescription;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tracing::{debug, info, warn};
 use webrtc::peer_connection::{PeerConnection, RTCPeerConnectionState};
 
 use crate::network_watch::Change;
 
 use super::{
-    Ended, Host, Input, Join, Patience, Resume,
+    Ended, Host, Input, Join, Patience, Resume, Told,
     interceptors::Wire,
     network::Lease,
     offer::Offer,
@@ -28,17 +31,12 @@ use super::{
 };
 
 /// The whole of it. `path_lost` is for others to see.
-pub(super) async fn run(
-    host: Host,
-    join: Join,
-    inputs: mpsc::Receiver<Input>,
-    path_lost: Arc<AtomicBool>,
-) -> Ended {
+pub(super) async fn run(host: Host, join: Join, told: Told, path_lost: Arc<AtomicBool>) -> Ended {
     let transport = join.transport;
     let begun = Instant::now();
     info!("joined");
     let mut line = Line::new(join.id, join.outbox.clone());
-    let ended = match Session::establish(host, join, &mut line, inputs, path_lost).await {
+    let ended = match Session::establish(host, join, &mut line, told, path_lost).await {
         Ok(session) => session.serve().await,
         Err(ended) => ended,
     };
@@ -52,7 +50,7 @@ struct Session<'a> {
     line: &'a mut Line,
     connection: Connection,
     events: mpsc::Receiver<PeerEvent>,
-    inputs: mpsc::Receiver<Input>,
+    told: Told,
     lease: Lease,
     parts: Parts,
     ground: Ground,
@@ -84,10 +82,10 @@ impl<'a> Session<'a> {
         host: Host,
         join: Join,
         line: &'a mut Line,
-        inputs: mpsc::Receiver<Input>,
+        told: Told,
         path_lost: Arc<AtomicBool>,
     ) -> Result<Self, Ended> {
-        let Join { transport, offer, ice_servers, resume, .. } = join;
+        let Join { transport, offer, ice_servers, resume, witness, kept, .. } = join;
         let offer = Offer::parse(offer, transport).map_err(Ended::Refused)?;
         let ground = Ground::of(&offer, transport).map_err(Ended::Refused)?;
         let warm = Warm::begin(&host, transport);
@@ -129,14 +127,20 @@ impl<'a> Session<'a> {
                 return Err(Ended::Refused(Error::new(ErrorCode::BadOffer, message)));
             }
         };
-        line.answer(answer);
+        if let Some(kept) = kept
+            && let Err(error) = kept.done().await
+        {
+            connection.close().await;
+            return Err(Ended::Refused(error));
+        }
+        line.answer(answer, witness.as_ref());
         let patience = host.patience;
         let parts = Parts::new(host, Plan { transport, resume, controlled, audio, rtp, warm });
         Ok(Self {
             line,
             connection,
             events,
-            inputs,
+            told,
             lease,
             parts,
             ground,
@@ -155,7 +159,8 @@ impl<'a> Session<'a> {
         let ended = loop {
             let deadline = self.deadline();
             let step = tokio::select! {
-                input = self.inputs.recv() => self.hear(input).await,
+                error = refused(&mut self.told.verdict) => Some(Ended::Refused(error)),
+                input = self.told.inputs.recv() => self.hear(input).await,
                 event = self.events.recv() => match event {
                     Some(event) => self.follow(event).await,
                     None => Some(Ended::ConnectionLost),
@@ -230,7 +235,7 @@ impl<'a> Session<'a> {
     /// The viewer takes his session up again, perhaps by another line. What is wrong with his
     /// offer he hears, and the session stays as it was.
     async fn resume(&mut self, resume: Resume) -> Option<Ended> {
-        let Resume { id, transport, offer, ice_servers, outbox } = resume;
+        let Resume { id, transport, offer, ice_servers, outbox, witness } = resume;
         // Candidates are counted for each generation.
         *self.line = Line::new(id, outbox);
         self.left = None;
@@ -239,7 +244,7 @@ impl<'a> Session<'a> {
             Ok(Renewal::Repeat) => {
                 if let Some(answer) = self.connection.local_description().await {
                     debug!("the answer is repeated");
-                    self.line.answer(answer.sdp);
+                    self.line.answer(answer.sdp, witness.as_ref());
                 }
                 return None;
             }
@@ -265,7 +270,7 @@ impl<'a> Session<'a> {
             Ok(answer) => {
                 self.ground = ground;
                 self.shaken = false;
-                self.line.answer(answer);
+                self.line.answer(answer, witness.as_ref());
                 // From here on as long as for a path that was lost just now.
                 if matches!(self.path, Path::Lost { .. }) {
                     self.path = Path::Lost { since: Instant::now() };
@@ -380,6 +385,15 @@ async fn answer(connection: &dyn PeerConnection, sdp: String) -> webrtc::error::
     let sdp = answer.sdp.clone();
     connection.set_local_description(answer).await?;
     Ok(sdp)
+}
+
+/// Resolves when the viewer may not watch any longer.
+async fn refused(verdict: &mut watch::Receiver<Option<Error>>) -> Error {
+    match verdict.wait_for(Option::is_some).await.map(|verdict| verdict.clone()) {
+        Ok(Some(error)) => error,
+        // The handle is gone, which ends the session by its inputs.
+        _ => std::future::pending().await,
+    }
 }
 
 /// Resolves with the end when the deadline has passed; never without one.

@@ -43,7 +43,7 @@ use std::{
 
 use peercam_media::Camera;
 use peercam_protocol::signalling::{ByeReason, Candidate, Error, ResumeKey, SessionId, Transport};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, info_span};
 use webrtc::peer_connection::RTCCertificate;
 
@@ -66,7 +66,13 @@ mod source;
 mod tcp;
 pub mod turn;
 
-use crate::{network_watch::Change, packetizer::Packetizer, rendezvous::Outbox, streams::Streams};
+use crate::{
+    access::{Kept, Witness},
+    network_watch::Change,
+    packetizer::Packetizer,
+    rendezvous::Outbox,
+    streams::Streams,
+};
 use congestion::Limits;
 use network::Network;
 use servers::IceServers;
@@ -145,6 +151,10 @@ pub struct Join {
     pub outbox: Outbox,
     /// By what the viewer takes the session up again.
     pub resume: ResumeKey,
+    /// Vouches for the answer, where the viewer asked for that.
+    pub witness: Option<Witness>,
+    /// To be done before he is answered.
+    pub kept: Option<Kept>,
 }
 
 /// A viewer's wish to go on watching: an offer that restarts ICE.
@@ -159,6 +169,8 @@ pub struct Resume {
     pub ice_servers: IceServers,
     /// Where answer, candidates and errors go from now on.
     pub outbox: Outbox,
+    /// Vouches for the answer, where the viewer asked for that.
+    pub witness: Option<Witness>,
 }
 
 /// What a session is told.
@@ -171,11 +183,20 @@ enum Input {
     Stop(ByeReason),
 }
 
+/// The other ends of a [`Handle`].
+struct Told {
+    inputs: mpsc::Receiver<Input>,
+    /// Why the viewer may not watch any longer.
+    verdict: watch::Receiver<Option<Error>>,
+}
+
 /// The way to a running session.
 #[derive(Debug, Clone)]
 pub struct Handle {
     inputs: mpsc::Sender<Input>,
     path_lost: Arc<AtomicBool>,
+    /// Beside the inputs: no queue that he filled may keep a viewer here.
+    verdict: watch::Sender<Option<Error>>,
 }
 
 /// How a session ended.
@@ -200,9 +221,11 @@ impl Handle {
     pub fn new(host: Host, join: Join) -> (Self, impl Future<Output = Ended> + Send + 'static) {
         let (inputs, receiver) = mpsc::channel(INPUTS);
         let path_lost = Arc::new(AtomicBool::new(false));
+        let verdict = watch::Sender::new(None);
         let span = info_span!("session", id = join.id.0, transport = %join.transport);
-        let life = life::run(host, join, receiver, path_lost.clone()).instrument(span);
-        (Self { inputs, path_lost }, life)
+        let told = Told { inputs: receiver, verdict: verdict.subscribe() };
+        let life = life::run(host, join, told, path_lost.clone()).instrument(span);
+        (Self { inputs, path_lost, verdict }, life)
     }
 
     /// Whether the viewer was there and is out of reach now: such a session is the first to go.
@@ -239,6 +262,11 @@ impl Handle {
     pub fn viewer_left(&self) {
         // Nothing to be told when full or closed: the connection says so in time.
         drop(self.inputs.try_send(Input::ViewerLeft));
+    }
+
+    /// The viewer may not watch any longer: he hears why, and the session ends.
+    pub fn refuse(&self, error: Error) {
+        self.verdict.send_replace(Some(error));
     }
 
     /// Ends the session with a farewell. So does dropping the handle, for a camera that stops.

@@ -5,7 +5,7 @@ use tracing::debug;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateInit};
 
 use super::{Ended, network::Lease};
-use crate::rendezvous::Outbox;
+use crate::{access::Witness, rendezvous::Outbox};
 
 /// Most candidates of one viewer. A browser on a machine with many interfaces has a dozen.
 const MAX_CANDIDATES: usize = 64;
@@ -26,9 +26,10 @@ impl Line {
         Self { id, outbox, candidates: 0 }
     }
 
-    /// Our answer (SDP).
-    pub fn answer(&self, sdp: String) {
-        self.outbox.send(FromCamera::Answer { session: self.id, sdp, proof: None });
+    /// Our answer (SDP), and the proof that it is ours where the viewer wants one.
+    pub fn answer(&self, sdp: String, witness: Option<&Witness>) {
+        let proof = witness.and_then(|witness| witness.prove(&sdp));
+        self.outbox.send(FromCamera::Answer { session: self.id, sdp, proof });
     }
 
     /// One of our candidates, and its likes under the advertised addresses.

@@ -151,6 +151,11 @@ pub fn log() {
 
 /// What was logged in this process since the first call, also by tests that run beside.
 pub fn logged() -> String {
+    logged_at("info")
+}
+
+/// The same at another level, where it is the first call.
+pub fn logged_at(level: &str) -> String {
     static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
     static START: Once = Once::new();
     struct Both;
@@ -165,7 +170,7 @@ pub fn logged() -> String {
         }
     }
     START.call_once(|| {
-        let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
+        let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| level.into());
         tracing_subscriber::fmt()
             .with_env_filter(format!("rtc=off,webrtc=off,{wanted}"))
             .with_ansi(false)

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use peercam_protocol::{
-    SUBPROTOCOL,
+    SUBPROTOCOL, TOKEN_SUBPROTOCOL,
     signalling::{FromViewer, ToViewer},
     wire,
 };
@@ -25,17 +25,23 @@ pub struct Socket {
 impl Socket {
     /// Opens `/watch/<room>`.
     pub async fn watch(server: SocketAddr, room: &str) -> Self {
-        Self::open(server, &format!("watch/{room}")).await
+        Self::watch_with(server, room, None).await
+    }
+
+    /// The same, and shows a token.
+    pub async fn watch_with(server: SocketAddr, room: &str, token: Option<&str>) -> Self {
+        let shown = token.map(|token| format!(", {TOKEN_SUBPROTOCOL}{token}"));
+        Self::open(server, &format!("watch/{room}"), &shown.unwrap_or_default()).await
     }
 
     /// Opens `/host/<room>`.
     pub async fn host(server: SocketAddr, room: &str) -> Self {
-        Self::open(server, &format!("host/{room}")).await
+        Self::open(server, &format!("host/{room}"), "").await
     }
 
-    async fn open(server: SocketAddr, path: &str) -> Self {
+    async fn open(server: SocketAddr, path: &str, shown: &str) -> Self {
         let mut request = format!("ws://{server}/{path}").into_client_request().unwrap();
-        let protocol = HeaderValue::from_static(SUBPROTOCOL);
+        let protocol = HeaderValue::from_str(&format!("{SUBPROTOCOL}{shown}")).unwrap();
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
         let stream = TcpStream::connect(server).await.unwrap();
         stream.set_nodelay(true).unwrap();

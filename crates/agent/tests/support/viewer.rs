@@ -9,8 +9,11 @@ use std::{
 
 use bytes::Bytes;
 use peercam_protocol::{
+    Fingerprint, Nonce, PublicKey, RoomId,
     control::{CHANNEL, Event, MEDIA_CHANNEL, Request},
-    signalling::{Candidate, Error, FromViewer, ResumeKey, ToViewer, Transport},
+    link::Grant,
+    proof,
+    signalling::{Candidate, Error, FromViewer, Pass, Proof, ResumeKey, ToViewer, Transport},
     wire,
 };
 use rtc::{
@@ -60,13 +63,15 @@ pub struct ViewerOptions {
     pub reads: bool,
     /// Whether he opens a `control` channel, as no standard player does.
     pub control: bool,
+    /// What lets him in, and the camera's key.
+    pub link: Option<(PublicKey, Grant)>,
 }
 
 impl ViewerOptions {
     /// On the loopback interface.
     pub fn new(transport: Transport) -> Self {
         let local = vec!["127.0.0.1:0".parse().unwrap()];
-        Self { transport, local, tcp: false, reads: true, control: true }
+        Self { transport, local, tcp: false, reads: true, control: true, link: None }
     }
 }
 
@@ -112,6 +117,7 @@ pub struct Viewer {
     transport: Transport,
     /// The `media` channel of one who reads nothing.
     unread: Option<Arc<dyn DataChannel>>,
+    seat: Arc<Seat>,
     /// To the camera; the line to the rendezvous is another one.
     pub path: Path,
 }
@@ -126,7 +132,8 @@ enum Outgoing {
 impl Viewer {
     /// Joins the room and returns once the offer is out.
     pub async fn join(server: SocketAddr, room: &str, options: ViewerOptions) -> Self {
-        let mut socket = Socket::watch(server, room).await;
+        let token = options.link.as_ref().map(|(_, grant)| grant.token.as_str());
+        let mut socket = Socket::watch_with(server, room, token).await;
         socket.until_online().await;
         let (received, receiver) = watch::channel(Received::default());
         let (outgoing, mut outbox) = mpsc::channel::<Outgoing>(64);
@@ -181,22 +188,30 @@ impl Viewer {
             }
         }
         let offer = connection.create_offer(None).await.unwrap();
+        let seat =
+            Seat { room: room.parse().unwrap(), link: options.link, proven: Mutex::default() };
+        let seat = Arc::new(seat);
         let join = FromViewer::Join {
             transport: options.transport,
             offer: offer.sdp.clone(),
             resume: None,
-            pass: None,
+            pass: seat.show(&offer.sdp),
         };
         socket.send(&join).await;
         connection.set_local_description(offer).await.unwrap();
-        let peer = connection.clone();
+        let (peer, shown) = (connection.clone(), seat.clone());
         tasks.push(tokio::spawn(async move {
             // Candidates may overtake nothing: the answer comes first on the same line.
             let mut socket = Some(socket);
             loop {
                 tokio::select! {
                     message = listen(&mut socket) => match message {
-                        Some(message) => hear(&peer, message, &received).await,
+                        Some(message) => {
+                            if let ToViewer::Answer { sdp, proof } = &message {
+                                shown.check(sdp, proof.as_ref());
+                            }
+                            hear(&peer, message, &received).await;
+                        }
                         None => socket = None,
                     },
                     message = outbox.recv() => match (message, &mut socket) {
@@ -212,7 +227,18 @@ impl Viewer {
         }));
         let transport = options.transport;
         let received = receiver;
-        Self { connection, control, received, video, outgoing, tasks, transport, path, unread }
+        Self {
+            connection,
+            control,
+            received,
+            video,
+            outgoing,
+            tasks,
+            transport,
+            path,
+            unread,
+            seat,
+        }
     }
 
     /// What the camera gave him to take the session up again.
@@ -257,7 +283,8 @@ impl Viewer {
     /// Any offer with any key, or none.
     pub async fn join_again(&self, offer: String, key: impl Into<Option<ResumeKey>>) {
         let (transport, resume) = (self.transport, key.into());
-        self.signal(FromViewer::Join { transport, offer, resume, pass: None }).await;
+        let pass = self.seat.show(&offer);
+        self.signal(FromViewer::Join { transport, offer, resume, pass }).await;
     }
 
     /// What has been received up to now.
@@ -322,6 +349,65 @@ impl Viewer {
         for task in &self.tasks {
             task.abort();
         }
+    }
+}
+
+/// What a viewer shows with an offer of this certificate.
+pub fn pass(camera: &PublicKey, room: &str, viewer: &Fingerprint, grant: Option<&Grant>) -> Pass {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).unwrap();
+    let nonce = Nonce::from_bytes(nonce);
+    let statement = proof::join(camera, &room.parse().unwrap(), &nonce, viewer);
+    let key = grant.and_then(|grant| grant.key.as_ref());
+    Pass {
+        nonce,
+        token: grant.map(|grant| grant.token.clone()),
+        signature: key.map(|key| key.sign(&statement)),
+    }
+}
+
+/// What a viewer shows in a room, and what he wants to see.
+struct Seat {
+    room: RoomId,
+    link: Option<(PublicKey, Grant)>,
+    /// For the answer to the last offer.
+    proven: Mutex<Option<Proven>>,
+}
+
+impl Seat {
+    /// For one who has a link, and an offer that is one.
+    fn show(&self, offer: &str) -> Option<Pass> {
+        let (camera, grant) = self.link.as_ref()?;
+        let viewer = Fingerprint::of_sdp(offer).ok()?;
+        let pass = pass(camera, self.room.as_str(), &viewer, Some(grant));
+        let (camera, room, nonce) = (*camera, self.room.clone(), pass.nonce);
+        *self.proven.lock().unwrap() = Some(Proven { camera, room, nonce, viewer });
+        Some(pass)
+    }
+
+    fn check(&self, answer: &str, proof: Option<&Proof>) {
+        if let Some(proven) = &*self.proven.lock().unwrap() {
+            proven.check(answer, proof);
+        }
+    }
+}
+
+/// What a viewer wants to be sure of.
+pub struct Proven {
+    pub camera: PublicKey,
+    pub room: RoomId,
+    pub nonce: Nonce,
+    pub viewer: Fingerprint,
+}
+
+impl Proven {
+    /// Whether the answer is the camera's.
+    pub fn check(&self, answer: &str, proof: Option<&Proof>) {
+        let proof = proof.expect("a proof");
+        assert_eq!(proof.key, self.camera);
+        let camera = Fingerprint::of_sdp(answer).unwrap();
+        let statement = proof::answer(&self.room, &self.nonce, &camera, &self.viewer);
+        assert!(self.camera.verify(&statement, &proof.signature), "{statement}");
     }
 }
 
