@@ -34,7 +34,7 @@ use crate::{
     rendezvous::{Event, Outbox, Plan},
     session::{Ended, Handle, Host, Join, Resume, network::Network, servers::Servers, turn::Turn},
     streams::Streams,
-    tls::Tls,
+    tls::{Time, Tls},
 };
 
 mod requests;
@@ -62,6 +62,7 @@ pub async fn run(
     let room = config.room.clone().unwrap_or_else(|| identity.room());
     let access = Access::open(&identity, &config.access, &config.state_dir);
     let tls = Tls::load(config.network.turn_ca.as_deref()).context("network.turn-ca")?;
+    let tls = tls.by_clock(clock(&access));
     let camera = Camera::start(config.media.clone()).context("the camera can't start")?;
     let camera = Arc::new(camera);
     let host = Host {
@@ -103,6 +104,7 @@ pub async fn run(
 /// The configured room, and those that were added.
 fn go_to_rooms(config: &Config, room: &RoomId, access: Access) -> anyhow::Result<Hosts> {
     let tls = Tls::load(config.rendezvous_ca.as_deref()).context("rendezvous.ca")?;
+    let tls = tls.by_clock(clock(&access));
     let plan = move |wish: &Wish| {
         let (servers, room) = (wish.servers.clone(), wish.room.clone());
         let mut plan = Plan::new(servers, room, tls.clone(), access.clone());
@@ -113,6 +115,12 @@ fn go_to_rooms(config: &Config, room: &RoomId, access: Access) -> anyhow::Result
     let wish = Wish { servers, room: room.clone(), token: None, keep_alive: true };
     let configured = Some(wish).filter(|wish| !wish.servers.is_empty());
     Ok(Hosts::start(&config.state_dir, configured, plan))
+}
+
+/// What time it is, for TLS.
+fn clock(access: &Access) -> impl Fn() -> Time + Send + Sync + 'static {
+    let access = access.clone();
+    move || access.time()
 }
 
 /// The control socket. A camera without one is a camera.

@@ -1,15 +1,22 @@
-//! TLS to servers: with the certificate authorities that browsers trust, and one's own.
+//! TLS to servers: with the certificate authorities that browsers trust, and one's own; also on a
+//! camera that wakes up in 1970, where every certificate is of the future.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use rustls::{
-    CertificateError, ClientConfig, Error as TlsError, RootCertStore,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore,
+    SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::ring,
-    pki_types::{CertificateDer, pem, pem::PemObject},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem, pem::PemObject},
 };
 use tokio_rustls::TlsConnector;
 
@@ -20,8 +27,20 @@ pub struct Tls(Arc<Trust>);
 
 struct Trust {
     own: Vec<CertificateDer<'static>>,
+    clock: Option<Clock>,
     config: OnceLock<Arc<ClientConfig>>,
 }
+
+/// What time it is, for certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time {
+    /// Seconds after 1970.
+    pub unix: u64,
+    /// Whether that is more than the earliest that it can be.
+    pub known: bool,
+}
+
+type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 
 /// Why a file with certificate authorities can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +87,16 @@ impl Tls {
             };
             roots.add(certificate.clone()).map_err(useless)?;
         }
-        Ok(Self(Arc::new(Trust { own, config: OnceLock::new() })))
+        Ok(Self(Arc::new(Trust { own, clock: None, config: OnceLock::new() })))
+    }
+
+    /// The same, by another clock than the system's. Where that does not know the time, it is
+    /// taken to be late enough for certificates that are otherwise good: who issued them knew what
+    /// time it was.
+    #[must_use]
+    pub fn by_clock(&self, clock: impl Fn() -> Time + Send + Sync + 'static) -> Self {
+        let clock: Option<Clock> = Some(Arc::new(clock));
+        Self(Arc::new(Trust { own: self.0.own.clone(), clock, config: OnceLock::new() }))
     }
 
     /// For connecting.
@@ -84,17 +112,95 @@ impl Tls {
         for certificate in &self.0.own {
             roots.add(certificate.clone())?;
         }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?;
+        let config = match &self.0.clock {
+            None => config.with_root_certificates(roots).with_no_client_auth(),
+            Some(clock) => {
+                let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(|error| TlsError::General(error.to_string()))?;
+                let verifier = Arc::new(ByClock { inner, clock: clock.clone() });
+                config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+            }
+        };
         Ok(self.0.config.get_or_init(|| Arc::new(config)).clone().into())
     }
 }
 
 impl Default for Tls {
     fn default() -> Self {
-        Self(Arc::new(Trust { own: Vec::new(), config: OnceLock::new() }))
+        Self(Arc::new(Trust { own: Vec::new(), clock: None, config: OnceLock::new() }))
+    }
+}
+
+/// The library's verifier, by a clock of ours.
+struct ByClock {
+    inner: Arc<dyn ServerCertVerifier>,
+    clock: Clock,
+}
+
+/// Most certificates of a chain whose beginnings are waited for.
+const MAX_CHAIN: usize = 5;
+
+impl ServerCertVerifier for ByClock {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let Time { unix, known } = (self.clock)();
+        let mut now = UnixTime::since_unix_epoch(Duration::from_secs(unix));
+        let verify = |now| {
+            let inner = &self.inner;
+            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        };
+        let mut outcome = verify(now);
+        for _ in 0..MAX_CHAIN {
+            match outcome {
+                Err(TlsError::InvalidCertificate(CertificateError::NotValidYetContext {
+                    not_before,
+                    ..
+                })) if !known && not_before > now => {
+                    now = not_before;
+                    outcome = verify(now);
+                }
+                _ => break,
+            }
+        }
+        outcome
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.inner.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.inner.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+impl fmt::Debug for ByClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ByClock")
     }
 }
 
@@ -142,5 +248,58 @@ pub fn explain(error: &std::io::Error, host: &str, ca: &str) -> String {
             "it does not speak TLS there: look at scheme and port".to_owned()
         }
         other => format!("the TLS handshake failed: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+    use super::*;
+
+    /// The first days of these years.
+    const IN_2020: u64 = 1_577_836_800;
+    const IN_2022: u64 = 1_640_995_200;
+    const IN_2024: u64 = 1_704_067_200;
+
+    /// Of a certificate that is good from 2021 to 2023, at the time `unix`.
+    fn verify(unix: u64, known: bool) -> Result<(), CertificateError> {
+        let years = |parameters: &mut CertificateParams| {
+            parameters.not_before = rcgen::date_time_ymd(2021, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(2023, 1, 1);
+        };
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        years(&mut authority);
+        let authority =
+            CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let mut server = CertificateParams::new(vec!["cam.example.org".to_owned()]).unwrap();
+        years(&mut server);
+        let server = server.signed_by(&KeyPair::generate().unwrap(), &authority).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let inner =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier = ByClock { inner, clock: Arc::new(move || Time { unix, known }) };
+        let name = ServerName::try_from("cam.example.org").unwrap();
+        let outcome = verifier.verify_server_cert(server.der(), &[], &name, &[], UnixTime::now());
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(TlsError::InvalidCertificate(problem)) => Err(problem),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn who_does_not_know_the_time_takes_certificates_of_the_future() {
+        assert_eq!(verify(IN_2022, true), Ok(()));
+        assert_eq!(verify(IN_2020, false), Ok(()));
+        let early = verify(IN_2020, true);
+        assert!(matches!(early, Err(CertificateError::NotValidYetContext { .. })), "{early:?}");
+        for known in [true, false] {
+            let expired = verify(IN_2024, known);
+            assert!(matches!(expired, Err(CertificateError::ExpiredContext { .. })), "{expired:?}");
+        }
     }
 }

@@ -13,10 +13,12 @@ use peercam_agent::{
     identity::Identity,
 };
 use peercam_protocol::{
-    Action, Claims, Fingerprint, PublicKey, SecretKey,
+    Action, Claims, Fingerprint, PublicKey, RoomId, SecretKey,
     link::Grant,
+    proof,
     signalling::{
-        ErrorCode, FromCamera, FromViewer, Pass, SessionId, ToCamera, ToViewer, Transport,
+        ErrorCode, FromCamera, FromViewer, Pass, ServerTime, SessionId, ToCamera, ToViewer,
+        Transport,
     },
     token::{Confirmation, LEEWAY},
 };
@@ -243,6 +245,37 @@ async fn an_open_door_asks_for_nothing_and_proves_who_answers() {
     assert_eq!(join(&mut camera, 1, None).await, Ok(()));
     let curious = pass(&camera_key(&agent), ROOM, &fingerprint(), None);
     assert_eq!(join(&mut camera, 2, Some(curious)).await, Ok(()));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_server_that_tells_the_time_is_pinned() {
+    support::log();
+    let rendezvous = FakeRendezvous::start().await;
+    let agent = Agent::launch(rendezvous.address(), &door(""));
+    let room: RoomId = ROOM.parse().unwrap();
+    let url = format!("ws://{}", rendezvous.address());
+    let pinned = || std::fs::read_to_string(agent.state.path().join("clock.toml"));
+    let [first, second] = [1, 2].map(|seed| SecretKey::from_bytes(&[seed; 32]));
+    for key in [&first, &second] {
+        let mut camera = rendezvous.accept().await;
+        let nonce = camera.prove().await;
+        let unix_ms = now() * 1000;
+        let signature = key.sign(&proof::time(unix_ms, &room, &nonce));
+        let time = Some(ServerTime { unix_ms, key: key.public(), signature });
+        camera.send(&ToCamera::Hosting { room: room.clone(), ice_servers: vec![], time }).await;
+        // It is in the room, and lets in who may.
+        let pass = pass(&camera_key(&agent), ROOM, &fingerprint(), Some(&share(&terms()).grant));
+        assert_eq!(join(&mut camera, 1, Some(pass)).await, Ok(()));
+        let begun = std::time::Instant::now();
+        while !pinned().is_ok_and(|text| text.contains(&url)) {
+            assert!(begun.elapsed() < support::PATIENCE, "no pin");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let text = pinned().unwrap();
+        assert!(text.contains(&first.public().to_string()), "{text}");
+        assert!(!text.contains(&second.public().to_string()), "{text}");
+    }
     agent.stop().await;
 }
 

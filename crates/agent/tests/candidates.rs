@@ -75,6 +75,7 @@ async fn the_servers_that_the_rendezvous_names_are_asked() {
     let rendezvous = FakeRendezvous::start().await;
     let agent = Agent::launch(rendezvous.address(), "");
     let mut camera = rendezvous.accept().await;
+    camera.prove().await;
     let urls = vec![
         "turns:127.0.0.1:1?transport=tcp".to_owned(),
         format!("stun:{}", stun.local_addr().unwrap()),

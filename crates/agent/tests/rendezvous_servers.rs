@@ -14,7 +14,7 @@ use peercam_agent::{
 };
 use peercam_protocol::{
     Nonce,
-    signalling::{ErrorCode, FromCamera, ToCamera},
+    signalling::{Error, ErrorCode, FromCamera, ToCamera},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use support::{PATIENCE, ROOM, Rendezvous, Socket, fake_rendezvous::FakeRendezvous};
@@ -140,14 +140,15 @@ async fn a_camera_proves_once_that_it_has_its_key() {
 async fn a_changed_network_ends_the_waiting() {
     support::log();
     // Somebody else's camera has the room: the pauses grow to a minute.
-    let server = Rendezvous::start().await;
-    let mut other = Socket::host(server.address, ROOM).await;
-    let mut client = Client::start(plan(&[ws(server.address)], None));
+    let server = FakeRendezvous::start().await;
+    let client = Client::start(plan(&[ws(server.address())], None));
+    let mut camera = server.accept().await;
+    let error = Error::new(ErrorCode::RoomTaken, "another camera is here");
+    camera.send(&ToCamera::Error { session: None, error }).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    other.close().await;
     client.network_changed();
-    let hosting = hosted(&mut client);
-    tokio::time::timeout(Duration::from_secs(3), hosting).await.expect("no pause");
+    let again = tokio::time::timeout(Duration::from_secs(3), server.accept());
+    again.await.expect("no pause");
 }
 
 /// An authority and what it vouches for.

@@ -42,7 +42,7 @@ pub use book::{BookError, Listed, Revoked, Share, ShareState};
 pub use mint::{MintError, Minted, Terms, mint};
 pub use witness::Witness;
 
-use crate::{config, identity::Identity};
+use crate::{config, identity::Identity, tls::Time};
 use book::Book;
 use clock::Clock;
 use door::Rules;
@@ -166,6 +166,12 @@ impl Access {
     /// What time it is, in seconds after 1970.
     pub fn now(&self) -> u64 {
         lock(&self.0.clock).now(kernel::read())
+    }
+
+    /// What time it is, for certificates.
+    pub fn time(&self) -> Time {
+        let known = lock(&self.0.clock).is_known(kernel::read());
+        Time { unix: self.now(), known }
     }
 
     /// That this camera asks for `room` on the server it knows as `authority`: the answer to its

@@ -34,11 +34,6 @@ impl Socket {
         Self::open(server, &format!("watch/{room}"), &shown.unwrap_or_default()).await
     }
 
-    /// Opens `/host/<room>`.
-    pub async fn host(server: SocketAddr, room: &str) -> Self {
-        Self::open(server, &format!("host/{room}"), "").await
-    }
-
     async fn open(server: SocketAddr, path: &str, shown: &str) -> Self {
         let mut request = format!("ws://{server}/{path}").into_client_request().unwrap();
         let protocol = HeaderValue::from_str(&format!("{SUBPROTOCOL}{shown}")).unwrap();
