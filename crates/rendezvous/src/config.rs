@@ -14,6 +14,10 @@ use peercam_protocol::{signalling::IceServer, wire::MAX_MESSAGE_SIZE};
 use serde::Deserialize;
 use toml::Spanned;
 
+mod operation;
+
+pub use operation::TlsFiles;
+
 /// Everything a [`Server`](crate::Server) has to know. `Config::default()` serves on
 /// `127.0.0.1:8080` with limits that suit a public server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,8 @@ use toml::Spanned;
 pub struct Config {
     /// Address and port to listen on; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Certificate and key, where the server does TLS itself.
+    pub tls: Option<TlsFiles>,
     /// Reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
     /// STUN and TURN servers, handed to cameras and viewers.
@@ -121,6 +127,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: None,
             trusted_proxies: Vec::new(),
             ice_servers: Vec::new(),
             limits: Limits::default(),
@@ -157,6 +164,7 @@ pub enum ConfigError {
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 struct File {
     listen: Option<Spanned<String>>,
+    tls: Option<TlsFiles>,
     trusted_proxies: Vec<Spanned<String>>,
     ice_servers: Vec<Spanned<IceServerTable>>,
     limits: Option<Spanned<Limits>>,
@@ -229,6 +237,7 @@ impl File {
                 })
             })?;
         }
+        config.tls = self.tls;
         for proxy in self.trusted_proxies {
             config.trusted_proxies.push(check(proxy, |text| {
                 text.parse().map_err(|_| {

@@ -16,7 +16,6 @@ use peercam_protocol::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until, timeout},
 };
 use tokio_tungstenite::{
@@ -35,10 +34,11 @@ use crate::{
     outbox::{Outbox, Signal},
     peer::{Peer, Refusal},
     rate::TokenBucket,
+    stream::Stream as Carrier,
 };
 
 /// A server's end of a WebSocket.
-pub(crate) type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<Carrier>;
 
 /// How long saying goodbye may take: what waits, the last error, the close, and the peer's
 /// answer to it.
@@ -115,14 +115,25 @@ pub(crate) fn serve<P: Peer>(
     async move {
         match converse(&mut socket, &outbox, peer, &rules).await {
             End::Gone => {}
-            // The WebSocket layer has the answer ready; it only has to be written.
-            End::Answer => _ = timeout(GOODBYE, socket.flush()).await,
+            End::Answer => Box::pin(answer(&mut socket)).await,
             // Boxed: nobody needs room for a goodbye all the time.
             End::Close(error, code) => {
                 Box::pin(close::<P>(&mut socket, &outbox, error, code)).await;
             }
         }
         drop(permit);
+    }
+}
+
+/// Answers the peer's close: the WebSocket layer has the answer ready, it only has to be written.
+/// TLS has a goodbye of its own (RFC 8446 §6.1).
+async fn answer(socket: &mut Socket) {
+    let goodbye = async {
+        socket.flush().await?;
+        Ok::<_, WsError>(socket.get_mut().shutdown().await?)
+    };
+    if !matches!(timeout(GOODBYE, goodbye).await, Ok(Ok(()))) {
+        debug!("a peer did not wait for the answer to its close");
     }
 }
 

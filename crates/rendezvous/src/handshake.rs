@@ -1,6 +1,6 @@
 //! From an HTTP request to a WebSocket (RFC 6455 §4.2).
 //!
-//! Done here and not by the web framework because the relay needs the bare TCP stream under the
+//! Done here and not by the web framework because the relay needs the bare stream under the
 //! WebSocket: to size its buffers for ten thousand idle cameras, and to hang up without
 //! destroying the last words (see [`crate::connection`]).
 
@@ -12,7 +12,6 @@ use axum::{
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use peercam_protocol::SUBPROTOCOL;
-use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -22,7 +21,7 @@ use tokio_tungstenite::{
 };
 use tracing::debug;
 
-use crate::connection::Socket;
+use crate::{connection::Socket, stream::Stream};
 
 /// Read at once from a socket, and held by every idle connection. Fits a message of 2 KiB, the
 /// usual size of a candidate or a small offer, with its frame header; a larger one gets a buffer
@@ -110,7 +109,7 @@ impl Upgrade {
             }
         };
         // The server hands nothing else to the HTTP layer.
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
         let socket = WebSocketStream::from_partially_read(
             parts.io.into_inner(),
             // A copy of what was read, which is next to nothing: turned into a vector as it is,

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`server`] | listening, HTTP connections, shutting down: [`Server`] |
+//! | `stream`, [`tls`] | what a connection's bytes travel on |
 //! | `endpoints` | the addresses it answers |
 //! | `pages` | the player page and its files |
 //! | `whep` | standard players, by HTTP |
@@ -33,7 +34,9 @@ mod rate;
 mod room;
 mod rooms;
 pub mod server;
+mod stream;
+pub mod tls;
 mod whep;
 
-pub use config::{Config, ConfigError, Limits, Liveness};
+pub use config::{Config, ConfigError, Limits, Liveness, TlsFiles};
 pub use server::{BindError, Server};

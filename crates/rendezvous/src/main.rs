@@ -112,7 +112,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
         let server = Server::bind(config).await?;
-        info!("listening on http://{}", server.local_addr());
+        info!("listening on {}://{}", server.scheme(), server.local_addr());
         server
             .run(async {
                 tokio::select! {

@@ -20,6 +20,8 @@ use crate::{
     endpoints::{Origin, Shared, router},
     gate::{Gate, Permit},
     rooms::Rooms,
+    stream::Stream,
+    tls::{Tls, TlsError},
 };
 
 /// Longest life of an HTTP connection that does not become a WebSocket: bounds what a client
@@ -28,6 +30,9 @@ const HTTP_LIFETIME: Duration = Duration::from_secs(120);
 
 /// How long a response that is under way has when the server ends.
 const HTTP_GOODBYE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the certificate's files have changed.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 
 /// Largest head of a request. A room name of 10 000 characters is answered in words.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -47,44 +52,51 @@ const HEAD_BYTES: usize = 16 * 1024;
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Tls>,
     config: Config,
 }
 
-/// Why a [`Server`] can't listen.
+/// Why there is no [`Server`].
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}{hint}")]
-pub struct BindError {
-    address: SocketAddr,
-    source: io::Error,
-    hint: &'static str,
+pub enum BindError {
+    /// It can't listen.
+    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It can't do TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
-impl BindError {
-    fn new(address: SocketAddr, source: io::Error) -> Self {
-        let hint = match source.kind() {
-            io::ErrorKind::AddrInUse => {
-                ". Stop the program that listens there, or choose another port with --listen"
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                ". This machine does not have that address: choose one of its own, or 0.0.0.0 for \
-                 all, with --listen"
-            }
-            io::ErrorKind::PermissionDenied => {
-                ". Ports below 1024 need a privilege: choose a higher one with --listen"
-            }
-            _ => "",
-        };
-        Self { address, source, hint }
+/// The way out.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            ". Stop the program that listens there, or choose another port with --listen"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            ". This machine does not have that address: choose one of its own, or 0.0.0.0 for \
+             all, with --listen"
+        }
+        io::ErrorKind::PermissionDenied => {
+            ". Ports below 1024 need a privilege: choose a higher one with --listen"
+        }
+        _ => "",
     }
 }
 
 impl Server {
-    /// Listens on the address of the configuration. Nobody is served before [`Server::run`].
+    /// Listens on the address of the configuration, with the certificate that it names. Nobody is served before [`Server::run`].
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let failed = |source| BindError::new(config.listen, source);
+        let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let failed = |source| BindError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, config })
+        Ok(Self { listener, address, tls, config })
     }
 
     /// Where it listens; the port is the real one where the configuration had 0.
@@ -92,10 +104,15 @@ impl Server {
         self.address
     }
 
+    /// How its addresses begin: `http`, or `https` where it does TLS.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// Serves until `shutdown` is done; then tells everybody, and returns when every connection
     /// is closed, which takes no more than three seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, config, .. } = self;
+        let Self { listener, tls, config, .. } = self;
         let (tasks, mut ended) = Tasks::new();
         let rooms = Arc::new(Rooms::new(config.limits.clone(), config.ice_servers.clone()));
         let limits = &config.limits;
@@ -108,11 +125,13 @@ impl Server {
                 tasks: tasks.clone(),
                 config: config.clone(),
             })),
+            tls: tls.clone(),
             tasks,
             config,
         };
         tokio::select! {
             () = http.accept_all(listener) => {}
+            () = keep_fresh(tls) => {}
             () = shutdown => {}
         }
         info!("shutting down");
@@ -122,6 +141,15 @@ impl Server {
         drop(http);
         ended.recv().await;
         info!("every connection is closed");
+    }
+}
+
+/// Looks after the certificate's files for ever.
+async fn keep_fresh(tls: Option<Tls>) {
+    let Some(tls) = tls else { return std::future::pending().await };
+    loop {
+        sleep(CERTIFICATE_LOOK).await;
+        tls.refresh();
     }
 }
 
@@ -166,6 +194,8 @@ struct HttpServer {
     gate: Arc<Gate>,
     request_time: Duration,
     router: Router,
+    /// Where connections begin with a handshake.
+    tls: Option<Tls>,
     tasks: Tasks,
 }
 
@@ -194,7 +224,9 @@ impl HttpServer {
         let proxy = self.config.trusted_proxies.contains(&ip.to_canonical());
         match self.gate.enter((!proxy).then_some(ip)) {
             Ok(permit) => self.tasks.spawn(self.serve(stream, peer, permit)),
-            Err(error) => refuse(stream, &error.message),
+            Err(error) if self.tls.is_none() => refuse(stream, &error.message),
+            // Saying so would take a handshake: work for those who are too many already.
+            Err(error) => debug!("a connection was refused: {}", error.message),
         }
     }
 
@@ -212,14 +244,21 @@ impl HttpServer {
             // A `Router` is always ready.
             router.clone().call(request.map(Body::new))
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
             .header_read_timeout(self.request_time)
-            .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
+            .max_buf_size(HEAD_BYTES);
         let stopped = self.tasks.stopped();
+        let (tls, request_time) = (self.tls.clone(), self.request_time);
         async move {
+            let stream = match tls {
+                None => Stream::Plain(stream),
+                Some(tls) => match Box::pin(tls.accept(stream, request_time)).await {
+                    Ok(stream) => Stream::Secure(Box::new(stream)),
+                    Err(error) => return debug!(%error, "a TLS handshake failed"),
+                },
+            };
+            let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 result = connection.as_mut() => Some(result),
