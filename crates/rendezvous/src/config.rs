@@ -4,15 +4,22 @@
 //! Every key is explained in `rendezvous.example.toml`, which a test holds to be complete.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, SocketAddr},
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use peercam_protocol::{signalling::IceServer, wire::MAX_MESSAGE_SIZE};
+use peercam_protocol::{
+    PublicKey, RoomId,
+    signalling::IceServer,
+    wire::{MAX_MESSAGE_SIZE, encode},
+};
 use serde::Deserialize;
 use toml::Spanned;
+
+use crate::turn::{IceServers, TurnSecret, TurnServers};
 
 mod operation;
 
@@ -29,12 +36,33 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
-    /// STUN and TURN servers, handed to cameras and viewers.
+    /// What the server is called in addresses, with the port where they have one; where none is
+    /// named it answers to all.
+    pub public_names: Vec<String>,
+    /// STUN and TURN servers, handed to cameras and viewers as they are.
     pub ice_servers: Vec<IceServer>,
+    /// TURN servers, handed out with passwords that expire.
+    pub turn_servers: Vec<TurnServers>,
+    /// Where the server keeps its key and the claims to rooms. Without it they end with it.
+    pub state_dir: Option<PathBuf>,
+    /// Which cameras are served.
+    pub rooms: RoomList,
     /// What one peer, or all of them, may use.
     pub limits: Limits,
     /// How a dead peer is noticed.
     pub liveness: Liveness,
+}
+
+/// Which cameras are served: those whose key, or whose room, is listed; all of them, where no list
+/// names any.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RoomList {
+    /// Keys of cameras.
+    pub allow_keys: HashSet<PublicKey>,
+    /// Names of rooms.
+    pub allow_rooms: HashSet<RoomId>,
 }
 
 /// What one peer, or all of them, may use. Who asks for more is refused in words.
@@ -52,8 +80,18 @@ pub struct Limits {
     pub http_connections_per_address: usize,
     /// Seconds for a request's head to arrive, and for an idle HTTP connection to stay.
     pub request_seconds: u64,
+    /// Seconds a camera has to prove who it is.
+    pub proof_seconds: u64,
     /// Rooms with a camera in them.
     pub rooms: usize,
+    /// Named rooms that one key may claim.
+    pub rooms_per_key: usize,
+    /// Claims to named rooms.
+    pub claims: usize,
+    /// Claims that one address may make or change in an hour.
+    pub claims_per_address_per_hour: u32,
+    /// Sessions that viewers from one address may begin in a minute.
+    pub joins_per_address_per_minute: u32,
     /// Viewers in one room.
     pub viewers_per_room: usize,
     /// ICE candidates of one side in one session.
@@ -84,7 +122,12 @@ impl Default for Limits {
             http_connections: 1_024,
             http_connections_per_address: 64,
             request_seconds: 10,
+            proof_seconds: 10,
             rooms: 10_000,
+            rooms_per_key: 16,
+            claims: 100_000,
+            claims_per_address_per_hour: 120,
+            joins_per_address_per_minute: 300,
             viewers_per_room: 100,
             candidates: 128,
             message_bytes: MAX_MESSAGE_SIZE,
@@ -108,18 +151,11 @@ pub struct Liveness {
     pub ping_every: Duration,
     /// Silence after which the connection is given up.
     pub dead_after: Duration,
-    /// Time a camera has to give a sign of life when another one wants its room: a camera that
-    /// lost power and is back would otherwise find its own dead connection there.
-    pub probe: Duration,
 }
 
 impl Default for Liveness {
     fn default() -> Self {
-        Self {
-            ping_every: Duration::from_secs(10),
-            dead_after: Duration::from_secs(30),
-            probe: Duration::from_secs(3),
-        }
+        Self { ping_every: Duration::from_secs(10), dead_after: Duration::from_secs(30) }
     }
 }
 
@@ -129,7 +165,11 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             tls: None,
             trusted_proxies: Vec::new(),
+            public_names: Vec::new(),
             ice_servers: Vec::new(),
+            turn_servers: Vec::new(),
+            state_dir: None,
+            rooms: RoomList::default(),
             limits: Limits::default(),
             liveness: Liveness::default(),
         }
@@ -166,6 +206,9 @@ struct File {
     listen: Option<Spanned<String>>,
     tls: Option<TlsFiles>,
     trusted_proxies: Vec<Spanned<String>>,
+    public_names: Vec<Spanned<String>>,
+    state_dir: Option<Spanned<PathBuf>>,
+    rooms: RoomList,
     ice_servers: Vec<Spanned<IceServerTable>>,
     limits: Option<Spanned<Limits>>,
     liveness: Option<Spanned<LivenessTable>>,
@@ -177,24 +220,27 @@ struct IceServerTable {
     urls: Vec<String>,
     username: Option<String>,
     credential: Option<String>,
+    secret_file: Option<PathBuf>,
+    ttl_seconds: Option<u64>,
 }
+
+/// Time that user names and passwords made from a secret are good, in seconds, if nothing is said.
+const TTL: u64 = 12 * 3600;
+
+/// Most that all ICE servers together may take in a message, in bytes.
+const ICE_BYTES: usize = 8 * 1024;
 
 #[derive(Debug, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 struct LivenessTable {
     ping_seconds: u64,
     dead_seconds: u64,
-    probe_seconds: u64,
 }
 
 impl Default for LivenessTable {
     fn default() -> Self {
-        let Liveness { ping_every, dead_after, probe } = Liveness::default();
-        Self {
-            ping_seconds: ping_every.as_secs(),
-            dead_seconds: dead_after.as_secs(),
-            probe_seconds: probe.as_secs(),
-        }
+        let Liveness { ping_every, dead_after } = Liveness::default();
+        Self { ping_seconds: ping_every.as_secs(), dead_seconds: dead_after.as_secs() }
     }
 }
 
@@ -211,6 +257,11 @@ impl Config {
         let text = std::fs::read_to_string(file)
             .map_err(|source| ConfigError::Read { file: name.clone(), source })?;
         Self::from_toml(&text, &name)
+    }
+
+    /// All STUN and TURN servers.
+    pub(crate) fn ice_servers(&self) -> IceServers {
+        IceServers::new(self.ice_servers.clone(), self.turn_servers.clone())
     }
 
     /// Checks TOML text; `name` says in errors where it came from.
@@ -247,8 +298,36 @@ impl File {
                 })
             })?);
         }
+        for name in self.public_names {
+            config.public_names.push(check(name, |text| {
+                if text.is_empty()
+                    || text.contains(|c: char| "/@?#".contains(c) || c.is_whitespace())
+                {
+                    return Err(format!(
+                        "public-names: {text:?}: write HOST or HOST:PORT as it stands in the \
+                         cameras' addresses, \"cam.example.org\" for instance"
+                    ));
+                }
+                Ok(text)
+            })?);
+        }
+        config.state_dir =
+            self.state_dir.map(|dir| check(dir, absolute("state-dir"))).transpose()?;
+        config.rooms = self.rooms;
         for server in self.ice_servers {
-            config.ice_servers.push(check(server, IceServerTable::check)?);
+            let at = server.span();
+            match check(server, IceServerTable::check)? {
+                Ice::Fixed(server) => config.ice_servers.push(server),
+                Ice::Turn(servers) => config.turn_servers.push(servers),
+            }
+            let bytes = encode(&config.ice_servers().hand_out(0)).len();
+            if bytes > ICE_BYTES {
+                let message = format!(
+                    "ice-servers: with this one they take {bytes} bytes in a message: name fewer, \
+                     {ICE_BYTES} is the limit"
+                );
+                return Err(Mistake { at, message });
+            }
         }
         if let Some(limits) = self.limits {
             config.limits = check(limits, Limits::check)?;
@@ -269,8 +348,23 @@ fn check<T, U>(
     convert(value.into_inner()).map_err(|message| Mistake { at, message })
 }
 
+/// A path that means the same wherever the server is started.
+fn absolute(key: &str) -> impl Fn(PathBuf) -> Result<PathBuf, String> {
+    move |path| {
+        if path.is_absolute() {
+            return Ok(path);
+        }
+        Err(format!("{key} = {path:?}: use an absolute path"))
+    }
+}
+
+enum Ice {
+    Fixed(IceServer),
+    Turn(TurnServers),
+}
+
 impl IceServerTable {
-    fn check(self) -> Result<IceServer, String> {
+    fn check(self) -> Result<Ice, String> {
         if self.urls.is_empty() {
             return Err("ice-servers: urls is empty: name at least one, \
                         \"stun:stun.example:3478\" for instance"
@@ -288,14 +382,38 @@ impl IceServerTable {
                      turn:HOST:PORT?transport=udp or turns:HOST:PORT"
                 ));
             }
-            if turn && (self.username.is_none() || self.credential.is_none()) {
+            let fixed = self.username.is_some() && self.credential.is_some();
+            if turn && !fixed && self.secret_file.is_none() {
                 return Err(format!(
-                    "ice-servers: {url:?} needs username and credential: \
-                     browsers refuse a TURN server without them"
+                    "ice-servers: {url:?} needs secret-file, or username and credential: \
+                     browsers refuse a TURN server without a password"
                 ));
             }
         }
-        Ok(IceServer { urls: self.urls, username: self.username, credential: self.credential })
+        let Self { urls, username, credential, secret_file, ttl_seconds } = self;
+        let Some(file) = secret_file else {
+            if ttl_seconds.is_some() {
+                return Err("ice-servers: ttl-seconds says how long passwords made from a \
+                            secret-file are good, and there is none"
+                    .to_owned());
+            }
+            return Ok(Ice::Fixed(IceServer { urls, username, credential }));
+        };
+        if username.is_some() || credential.is_some() {
+            return Err("ice-servers: secret-file makes user names and passwords: \
+                        leave username and credential out"
+                .to_owned());
+        }
+        let ttl = ttl_seconds.unwrap_or(TTL);
+        if !(60..=7 * 24 * 3600).contains(&ttl) {
+            return Err(format!("ice-servers: ttl-seconds = {ttl}: use 60 to 604800"));
+        }
+        let file = absolute("ice-servers: secret-file")(file)?;
+        let secret = std::fs::read_to_string(&file)
+            .map_err(|error| error.to_string())
+            .and_then(|text| TurnSecret::new(&text).map_err(str::to_owned))
+            .map_err(|error| format!("ice-servers: secret-file {}: {error}", file.display()))?;
+        Ok(Ice::Turn(TurnServers { urls, secret, ttl: Duration::from_secs(ttl) }))
     }
 }
 
@@ -307,7 +425,12 @@ impl Limits {
             ("http-connections", self.http_connections),
             ("http-connections-per-address", self.http_connections_per_address),
             ("request-seconds", self.request_seconds.min(1) as usize),
+            ("proof-seconds", self.proof_seconds.min(1) as usize),
             ("rooms", self.rooms),
+            ("rooms-per-key", self.rooms_per_key),
+            ("claims", self.claims),
+            ("claims-per-address-per-hour", self.claims_per_address_per_hour as usize),
+            ("joins-per-address-per-minute", self.joins_per_address_per_minute as usize),
             ("viewers-per-room", self.viewers_per_room),
             ("candidates", self.candidates as usize),
             ("viewer-messages-per-second", self.viewer_messages_per_second as usize),
@@ -345,9 +468,9 @@ impl Limits {
 
 impl LivenessTable {
     fn check(self) -> Result<Liveness, String> {
-        let Self { ping_seconds, dead_seconds, probe_seconds } = self;
-        if ping_seconds == 0 || probe_seconds == 0 {
-            return Err("liveness: ping-seconds and probe-seconds must be 1 or more".to_owned());
+        let Self { ping_seconds, dead_seconds } = self;
+        if ping_seconds == 0 {
+            return Err("liveness: ping-seconds must be 1 or more".to_owned());
         }
         if dead_seconds <= ping_seconds {
             return Err(format!(
@@ -358,7 +481,6 @@ impl LivenessTable {
         Ok(Liveness {
             ping_every: Duration::from_secs(ping_seconds),
             dead_after: Duration::from_secs(dead_seconds),
-            probe: Duration::from_secs(probe_seconds),
         })
     }
 }

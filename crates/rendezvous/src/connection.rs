@@ -12,7 +12,7 @@ use std::{
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use peercam_protocol::{
     signalling::{Error, ErrorCode},
-    wire::decode,
+    wire::{MAX_MESSAGE_SIZE, decode},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -31,7 +31,7 @@ use tracing::debug;
 use crate::{
     config::{Limits, Liveness},
     gate::Permit,
-    outbox::{Outbox, Signal},
+    outbox::Outbox,
     peer::{Peer, Refusal},
     rate::TokenBucket,
     stream::Stream as Carrier,
@@ -49,7 +49,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const GOODBYE_BYTES: u64 = 1024 * 1024;
 
 /// Kept free in a viewer's message: on its way to the camera it gets `"session":…,`, and must
-/// not become too large by it.
+/// not become too large by it. ICE servers may come on top.
 const SESSION_FIELD: usize = 64;
 
 /// What a connection is held to.
@@ -77,10 +77,11 @@ impl Rules {
         }
     }
 
-    pub(crate) fn for_viewer(limits: &Limits, liveness: Liveness) -> Self {
+    /// `ice_bytes` is what a join gets for the camera on top.
+    pub(crate) fn for_viewer(limits: &Limits, liveness: Liveness, ice_bytes: usize) -> Self {
         Self {
             liveness,
-            message_bytes: limits.message_bytes - SESSION_FIELD,
+            message_bytes: limits.message_bytes.min(MAX_MESSAGE_SIZE - ice_bytes) - SESSION_FIELD,
             queue_bytes: limits.viewer_queue_bytes,
             messages_per_second: limits.viewer_messages_per_second,
             message_burst: limits.viewer_message_burst,
@@ -188,14 +189,9 @@ async fn converse<P: Peer>(
                     outbox.push(P::explain(refusal).into());
                 }
             }
-            Event::Signal(Signal::Close(error)) => {
+            Event::Closing(error) => {
                 let code = close_code(error.code);
                 return End::Close(error, code);
-            }
-            Event::Signal(Signal::Probe) => {
-                vigil.doubt();
-                line.ping();
-                alarm.as_mut().reset(vigil.next());
             }
             Event::Alarm => {
                 match vigil.wake() {
@@ -277,7 +273,7 @@ fn explain_broken(error: WsError) -> End {
 /// Something for the connection's task to do.
 enum Event {
     Message(Message),
-    Signal(Signal),
+    Closing(Error),
     Alarm,
     Broken(WsError),
 }
@@ -293,8 +289,8 @@ impl Line<'_> {
     /// Writes what can be written, then looks for something to do. A peer that does not read
     /// holds up nothing but its own queue.
     fn poll_event(&mut self, cx: &mut Context<'_>, alarm: Pin<&mut Sleep>) -> Poll<Event> {
-        if let Some(signal) = self.outbox.poll_signal(cx) {
-            return Poll::Ready(Event::Signal(signal));
+        if let Some(error) = self.outbox.poll_closing(cx) {
+            return Poll::Ready(Event::Closing(error));
         }
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(Event::Broken(error));
@@ -338,8 +334,6 @@ struct Vigil {
     liveness: Liveness,
     heard: Instant,
     pinged: Instant,
-    /// Until when a peer that somebody doubts has time to show that it lives.
-    doubted: Option<Instant>,
 }
 
 enum Watch {
@@ -351,23 +345,15 @@ enum Watch {
 impl Vigil {
     fn new(liveness: Liveness) -> Self {
         let now = Instant::now();
-        Self { liveness, heard: now, pinged: now, doubted: None }
+        Self { liveness, heard: now, pinged: now }
     }
 
     fn heard(&mut self, now: Instant) {
         self.heard = now;
-        self.doubted = None;
-    }
-
-    fn doubt(&mut self) {
-        let now = Instant::now();
-        self.pinged = now;
-        self.doubted.get_or_insert(now + self.liveness.probe);
     }
 
     fn dead_at(&self) -> Instant {
-        let dead = self.heard + self.liveness.dead_after;
-        self.doubted.map_or(dead, |doubted| doubted.min(dead))
+        self.heard + self.liveness.dead_after
     }
 
     fn ping_at(&self) -> Instant {

@@ -4,6 +4,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -15,21 +16,23 @@ use axum::{
     routing::{any, get},
 };
 use peercam_protocol::{
-    RoomId, TAKEOVER_HEADER,
-    signalling::{Error, ErrorCode, ResumeKey},
+    RoomId, SecretKey,
+    signalling::{Error, ErrorCode},
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::{
     config::Config,
-    connection::{Rules, refuse, serve},
+    connection::{Rules, Socket, refuse, serve},
+    door::Shown,
     gate::{Gate, Permit},
-    handshake,
+    handshake::{self, Rejection, Upgrade},
+    hosting::{self, Statement},
     outbox::Outbox,
     pages,
     peer::Peer,
-    rooms::{CameraSeat, Rooms, ViewerSeat},
+    rooms::{CameraSeat, Rooms, ViewerSeat, Visitor, shutting_down, unix_time},
     server::Tasks,
     whep,
 };
@@ -39,6 +42,8 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) rooms: Arc<Rooms>,
+    /// The server's own, where it is kept.
+    pub(crate) key: Option<SecretKey>,
     /// Counts the WebSockets.
     pub(crate) websockets: Arc<Gate>,
     pub(crate) tasks: Tasks,
@@ -67,68 +72,155 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .merge(pages::router())
 }
 
-async fn host(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
+async fn host(State(shared): State<Arc<Shared>>, mut request: Request<Body>) -> Response {
     let rules = Rules::for_camera(&shared.config.limits, shared.config.liveness);
-    let rooms = shared.rooms.clone();
-    let takeover = takeover_key(request.headers());
-    websocket::<CameraSeat>(&shared, request, "/host/", rules, move |room, outbox| {
-        rooms.host(room, outbox, takeover)
-    })
-}
-
-/// The key by which a camera may take its own room over. One that is malformed is none.
-fn takeover_key(headers: &HeaderMap) -> Option<ResumeKey> {
-    headers.get(TAKEOVER_HEADER)?.to_str().ok()?.to_owned().try_into().ok()
-}
-
-async fn watch(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
-    let rules = Rules::for_viewer(&shared.config.limits, shared.config.liveness);
-    let rooms = shared.rooms.clone();
-    websocket::<ViewerSeat>(&shared, request, "/watch/", rules, move |room, outbox| {
-        rooms.watch(room, outbox)
-    })
-}
-
-/// Makes the request a WebSocket and gives its peer a seat. What speaks against a seat is said
-/// on the WebSocket: a page in a browser is not shown the body of a refused handshake.
-fn websocket<P: Peer>(
-    shared: &Arc<Shared>,
-    mut request: Request<Body>,
-    prefix: &str,
-    rules: Rules,
-    take_seat: impl FnOnce(RoomId, &Arc<Outbox>) -> Result<P, Error> + Send + 'static,
-) -> Response {
-    let (response, upgrade) = match handshake::accept(&mut request, rules.message_bytes) {
+    let (response, arrival) = match Arrival::accept(&shared, &mut request, "/host/", &rules) {
         Ok(accepted) => accepted,
         Err(rejection) => return rejection.into_response(),
     };
-    let origin = request.extensions().get::<Origin>().cloned();
-    let address = origin
-        .as_ref()
-        .and_then(|origin| client_address(&shared.config, origin, request.headers()));
-    let room = room_in(request.uri(), prefix);
-    let entry = shared.websockets.enter(address);
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.map(str::to_owned);
     let tasks = shared.tasks.clone();
-    shared.tasks.spawn(async move {
-        let Some(socket) = upgrade.socket().await else { return };
+    tasks.clone().spawn(async move {
+        let Some((mut socket, visit)) = arrival.enter::<CameraSeat>().await else { return };
+        let outbox = Arc::new(Outbox::new(rules.queue_bytes));
+        let seat = tokio::select! {
+            seat = take_room(&shared, &mut socket, &visit, host.as_deref(), &outbox) => seat,
+            () = tasks.stopped() => Some(Err(shutting_down())),
+        };
+        if let Some(seat) = seat {
+            be_seated(&tasks, socket, outbox, seat, rules, visit.permit).await;
+        }
+    });
+    response
+}
+
+/// The camera proves who it is, and moves in. Nothing where it is gone.
+async fn take_room(
+    shared: &Shared,
+    socket: &mut Socket,
+    visit: &Visit,
+    host: Option<&str>,
+    outbox: &Arc<Outbox>,
+) -> Option<Result<CameraSeat, Error>> {
+    let authority = match hosting::authority(host, &shared.config.public_names) {
+        Ok(authority) => authority,
+        Err(error) => return Some(Err(error)),
+    };
+    let within = Duration::from_secs(shared.config.limits.proof_seconds);
+    match hosting::challenge(socket, within).await? {
+        Ok(statement) => Some(move_in(shared, visit, authority, statement, outbox).await),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+async fn move_in(
+    shared: &Shared,
+    visit: &Visit,
+    authority: &str,
+    statement: Statement,
+    outbox: &Arc<Outbox>,
+) -> Result<CameraSeat, Error> {
+    let Visit { room, address, .. } = visit;
+    let nonce = statement.nonce;
+    let tenant = statement.verify(authority, room)?;
+    shared.rooms.admit(room, &tenant, *address).await?;
+    let time = shared.key.as_ref().map(|key| hosting::time(key, room, &nonce, unix_time()));
+    shared.rooms.host(room.clone(), outbox, tenant, time)
+}
+
+async fn watch(State(shared): State<Arc<Shared>>, mut request: Request<Body>) -> Response {
+    let ice_bytes = shared.rooms.settings().ice_servers.renewed_bytes();
+    let rules = Rules::for_viewer(&shared.config.limits, shared.config.liveness, ice_bytes);
+    let (response, arrival) = match Arrival::accept(&shared, &mut request, "/watch/", &rules) {
+        Ok(accepted) => accepted,
+        Err(rejection) => return rejection.into_response(),
+    };
+    let shown = Shown::new(handshake::token(request.headers())).map_err(Error::from);
+    let tasks = shared.tasks.clone();
+    tasks.clone().spawn(async move {
+        let Some((socket, visit)) = arrival.enter::<ViewerSeat>().await else { return };
+        let Visit { room, address, permit } = visit;
+        let outbox = Arc::new(Outbox::new(rules.queue_bytes));
+        let seat =
+            shown.and_then(|shown| shared.rooms.watch(room, &outbox, Visitor { shown, address }));
+        be_seated(&tasks, socket, outbox, seat, rules, permit).await;
+    });
+    response
+}
+
+/// A request that becomes a WebSocket, and what the server thinks of it so far. What speaks
+/// against it is said on the WebSocket: a page in a browser is not shown the body of a refused
+/// handshake.
+struct Arrival {
+    upgrade: Upgrade,
+    origin: Option<Origin>,
+    address: Option<IpAddr>,
+    entry: Result<Permit, Error>,
+    room: Result<RoomId, Error>,
+}
+
+/// Where a WebSocket that is let in wants to go.
+struct Visit {
+    room: RoomId,
+    address: Option<IpAddr>,
+    permit: Permit,
+}
+
+impl Arrival {
+    fn accept(
+        shared: &Shared,
+        request: &mut Request<Body>,
+        prefix: &str,
+        rules: &Rules,
+    ) -> Result<(Response, Self), Rejection> {
+        let (response, upgrade) = handshake::accept(request, rules.message_bytes)?;
+        let origin = request.extensions().get::<Origin>().cloned();
+        let address = origin
+            .as_ref()
+            .and_then(|origin| client_address(&shared.config, origin, request.headers()));
+        let entry = shared.websockets.enter(address);
+        let room = room_in(request.uri(), prefix);
+        Ok((response, Self { upgrade, origin, address, entry, room }))
+    }
+
+    /// The WebSocket, unless there is no place for it, or it broke.
+    async fn enter<P: Peer>(self) -> Option<(Socket, Visit)> {
+        let Self { upgrade, origin, address, entry, room } = self;
+        let socket = upgrade.socket().await?;
         let permit = match entry {
             Ok(permit) => permit,
             Err(error) => {
                 refuse::<P>(socket, error).await;
-                drop(origin);
-                return;
+                return None;
             }
         };
         drop(origin);
-        let outbox = Arc::new(Outbox::new(rules.queue_bytes));
-        match room.and_then(|room| take_seat(room, &outbox)) {
-            // A task of its own, as what it took to come here is larger than what stays: most
-            // cameras do nothing but wait.
-            Ok(peer) => tasks.spawn(serve(socket, outbox, peer, rules, permit)),
-            Err(error) => refuse::<P>(socket, error).await,
+        match room {
+            Ok(room) => Some((socket, Visit { room, address, permit })),
+            Err(error) => {
+                refuse::<P>(socket, error).await;
+                None
+            }
         }
-    });
-    response
+    }
+}
+
+/// Serves a peer that has a seat, or says why it has none.
+async fn be_seated<P: Peer>(
+    tasks: &Tasks,
+    socket: Socket,
+    outbox: Arc<Outbox>,
+    seat: Result<P, Error>,
+    rules: Rules,
+    permit: Permit,
+) {
+    match seat {
+        // A task of its own, as what it took to come here is larger than what stays: most cameras
+        // do nothing but wait.
+        Ok(peer) => tasks.spawn(serve(socket, outbox, peer, rules, permit)),
+        Err(error) => refuse::<P>(socket, error).await,
+    }
 }
 
 /// `GET /api/rooms/<room>`: is a camera there?

@@ -86,7 +86,7 @@ impl Drop for Permit {
 
 /// What one subscriber has: an IPv4 address, or a whole IPv6 /64, out of which he can take a
 /// fresh address for every connection (RFC 6177).
-fn one_subscriber(address: IpAddr) -> IpAddr {
+pub(crate) fn one_subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 => v4,

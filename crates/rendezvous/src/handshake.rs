@@ -11,7 +11,7 @@ use axum::{
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use peercam_protocol::SUBPROTOCOL;
+use peercam_protocol::{SUBPROTOCOL, TOKEN_SUBPROTOCOL};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -122,10 +122,20 @@ impl Upgrade {
     }
 }
 
+/// The token that a viewer shows among the subprotocols.
+pub(crate) fn token(headers: &HeaderMap) -> Option<&str> {
+    items(headers, header::SEC_WEBSOCKET_PROTOCOL)
+        .find_map(|item| item.strip_prefix(TOKEN_SUBPROTOCOL))
+}
+
 /// Whether a header that is a list (RFC 9110 §5.6.1) has the token, in any case.
 fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    items(headers, name).any(|item| item.eq_ignore_ascii_case(token))
+}
+
+fn items(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// A request that asks for no WebSocket, or not for ours.

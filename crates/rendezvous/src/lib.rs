@@ -9,6 +9,11 @@
 //! | `pages` | the player page and its files |
 //! | `whep` | standard players, by HTTP |
 //! | `handshake` | from an HTTP request to a WebSocket |
+//! | `door` | whether a viewer's token opens a room |
+//! | `claims` | whose the named rooms are |
+//! | [`state`] | what is kept on disk: claims, the server's key |
+//! | [`turn`] | STUN and TURN servers as they are handed out |
+//! | `hosting` | a camera proves that a room is its own |
 //! | `connection` | one WebSocket: frames, pings, limits, goodbye |
 //! | `peer` | what a connection has to know about cameras and viewers |
 //! | `rooms` | all rooms; who may come in |
@@ -22,11 +27,14 @@
 //! peer's `outbox`; the receiver's `connection` is woken and writes it. Nobody waits for anybody
 //! on the way: a slow reader fills its own outbox, and loses its connection.
 
+mod claims;
 pub mod config;
 mod connection;
+mod door;
 mod endpoints;
 mod gate;
 mod handshake;
+mod hosting;
 mod outbox;
 mod pages;
 mod peer;
@@ -34,8 +42,10 @@ mod rate;
 mod room;
 mod rooms;
 pub mod server;
+pub mod state;
 mod stream;
 pub mod tls;
+pub mod turn;
 mod whep;
 
 pub use config::{Config, ConfigError, Limits, Liveness, TlsFiles};

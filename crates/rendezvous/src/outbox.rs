@@ -28,18 +28,7 @@ struct State {
     bytes: usize,
     /// Why the connection ends. Once set, nothing more is taken in.
     closing: Option<Error>,
-    /// Somebody doubts that the peer is still there.
-    probe: bool,
     waker: Option<Waker>,
-}
-
-/// What the connection's task finds when it looks up.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// Send what waits, then this error, and close.
-    Close(Error),
-    /// Find out now whether the peer is still there.
-    Probe,
 }
 
 impl Outbox {
@@ -78,25 +67,15 @@ impl Outbox {
         wake(state);
     }
 
-    /// Asks the connection's task to find out soon whether the peer is still there.
-    pub(crate) fn probe(&self) {
-        let mut state = self.lock();
-        state.probe = true;
-        wake(state);
-    }
-
-    /// What the connection's task has to know before it writes on. The task is woken when there
-    /// is a new message or signal.
-    pub(crate) fn poll_signal(&self, cx: &Context<'_>) -> Option<Signal> {
+    /// Why the connection has to end, once what waits is sent. The task is woken when there is a
+    /// new message or a reason to close.
+    pub(crate) fn poll_closing(&self, cx: &Context<'_>) -> Option<Error> {
         let mut state = self.lock();
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        if let Some(error) = &state.closing {
-            return Some(Signal::Close(error.clone()));
-        }
-        std::mem::take(&mut state.probe).then_some(Signal::Probe)
+        state.closing.clone()
     }
 
     /// The next message to write.
@@ -127,8 +106,8 @@ fn wake(mut state: MutexGuard<'_, State>) {
 mod tests {
     use super::*;
 
-    fn signal(outbox: &Outbox) -> Option<Signal> {
-        outbox.poll_signal(&Context::from_waker(Waker::noop()))
+    fn closing(outbox: &Outbox) -> Option<Error> {
+        outbox.poll_closing(&Context::from_waker(Waker::noop()))
     }
 
     fn drain(outbox: &Outbox) -> Vec<String> {
@@ -140,7 +119,7 @@ mod tests {
         let outbox = Outbox::new(100);
         outbox.push("a".into());
         outbox.push("b".into());
-        assert_eq!(signal(&outbox), None);
+        assert_eq!(closing(&outbox), None);
         assert_eq!(drain(&outbox), ["a", "b"]);
     }
 
@@ -148,9 +127,9 @@ mod tests {
     fn one_byte_too_many_ends_the_connection_and_frees_the_queue() {
         let outbox = Outbox::new(4);
         outbox.push("1234".into());
-        assert_eq!(signal(&outbox), None);
+        assert_eq!(closing(&outbox), None);
         outbox.push("5".into());
-        let Some(Signal::Close(error)) = signal(&outbox) else { panic!("not closed") };
+        let Some(error) = closing(&outbox) else { panic!("not closed") };
         assert_eq!(error.code, ErrorCode::Full);
         assert!(error.message.contains("4 bytes"), "{error}");
         assert!(drain(&outbox).is_empty());
@@ -163,7 +142,7 @@ mod tests {
             outbox.push("1234".into());
             assert_eq!(drain(&outbox), ["1234"]);
         }
-        assert_eq!(signal(&outbox), None);
+        assert_eq!(closing(&outbox), None);
     }
 
     #[test]
@@ -174,15 +153,7 @@ mod tests {
         outbox.close(Error::new(ErrorCode::Full, "second"));
         outbox.push("late".into());
         assert_eq!(drain(&outbox), ["last"]);
-        let Some(Signal::Close(error)) = signal(&outbox) else { panic!("not closed") };
+        let Some(error) = closing(&outbox) else { panic!("not closed") };
         assert_eq!(error.message, "first");
-    }
-
-    #[test]
-    fn a_probe_is_asked_for_once() {
-        let outbox = Outbox::new(100);
-        outbox.probe();
-        assert_eq!(signal(&outbox), Some(Signal::Probe));
-        assert_eq!(signal(&outbox), None);
     }
 }

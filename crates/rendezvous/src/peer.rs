@@ -58,7 +58,7 @@ impl Peer for ViewerSeat {
     type Message = FromViewer;
 
     fn handle(&mut self, message: FromViewer) -> Result<(), Refusal> {
-        self.room().viewer_says(self.id(), message)
+        self.says(message)
     }
 
     fn explain(Refusal { error, .. }: Refusal) -> String {

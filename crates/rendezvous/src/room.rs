@@ -9,17 +9,22 @@ use std::{
 };
 
 use peercam_protocol::{
-    RoomId,
+    RoomId, TokenError,
     signalling::{
-        ByeReason, Error, ErrorCode, FromCamera, FromViewer, ResumeKey, SessionId, ToCamera,
+        ByeReason, Error, ErrorCode, FromCamera, FromViewer, IceServer, SessionId, ToCamera,
         ToViewer,
     },
     wire::encode,
 };
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tracing::{debug, info};
 
-use crate::{outbox::Outbox, peer::Refusal};
+use crate::{
+    door::{self, Shown},
+    hosting::Tenant,
+    outbox::Outbox,
+    peer::Refusal,
+    turn::IceServers,
+};
 
 /// Tells the viewers of one room apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,8 +49,7 @@ struct State {
 #[derive(Debug)]
 struct Camera {
     outbox: Arc<Outbox>,
-    /// Who has it may take the room over.
-    takeover: Option<ResumeKey>,
+    tenant: Tenant,
     sessions: HashMap<SessionId, Session>,
     /// Number of the first session on this connection, and of the next one.
     first: u64,
@@ -68,10 +72,26 @@ impl Session {
 #[derive(Debug)]
 struct Viewer {
     outbox: Arc<Outbox>,
+    standing: Standing,
+    /// What he showed at the door, for each camera that comes.
+    shown: Shown,
+    /// Name of the token (`jti`) that opened the door.
+    token: Option<Box<str>>,
     /// The running session.
     session: Option<SessionId>,
     /// Whether there ever was one. If so, what comes for it after its end is merely late.
     joined: bool,
+}
+
+/// How far a viewer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Not welcomed yet.
+    Arriving,
+    /// Welcomed, and told that no camera is here.
+    Waiting,
+    /// Told that the camera is here, whose door opened for him.
+    Present,
 }
 
 impl Camera {
@@ -113,28 +133,30 @@ impl Room {
         state.camera.is_none() && state.viewers.is_empty()
     }
 
-    /// The camera moves in, and the viewers who wait are told. Sessions are numbered from
-    /// `first_session` on. If there is a camera already, that one is asked whether it is still
-    /// alive, and the new one is refused; unless both have the same key and are thus one, whose
-    /// earlier connection is done with: its sessions are forgotten, their media goes on.
+    /// The camera moves in, with `hosting` as the first message to it. Sessions are numbered from
+    /// `first_session` on. [`Room::open_door`] comes next. If the same camera is there already, that connection of its is done
+    /// with: the sessions are forgotten, their media goes on.
+    ///
+    /// # Errors
+    ///
+    /// Where the camera of another key is there.
     pub(crate) fn camera_arrives(
         &self,
         outbox: Arc<Outbox>,
         first_session: u64,
-        takeover: Option<ResumeKey>,
+        tenant: Tenant,
+        hosting: &ToCamera,
     ) -> Result<(), Error> {
         let mut state = self.lock();
-        let same = |camera: &Camera| takeover.is_some() && camera.takeover == takeover;
-        if let Some(former) = state.camera.take_if(|camera| same(camera)) {
+        if let Some(former) = state.camera.take_if(|camera| camera.tenant.key == tenant.key) {
             info!(room = %self.id, "the camera comes back by another connection");
             former.outbox.close(Error::new(
                 ErrorCode::RoomTaken,
                 "this camera has its room on another connection now",
             ));
-            state.forget_sessions();
+            state.forget_camera();
         }
-        if let Some(camera) = &state.camera {
-            camera.outbox.probe();
+        if state.camera.is_some() {
             info!(room = %self.id, "a second camera was refused");
             return Err(Error::new(
                 ErrorCode::RoomTaken,
@@ -145,34 +167,64 @@ impl Room {
                 ),
             ));
         }
+        // Before anything that a viewer could say.
+        send(&outbox, hosting);
         state.camera = Some(Camera {
             outbox,
-            takeover,
+            tenant,
             sessions: HashMap::new(),
             first: first_session,
             next: first_session,
         });
         info!(room = %self.id, waiting = state.viewers.len(), "a camera is here");
-        state.tell_viewers(true);
         Ok(())
     }
 
-    /// The camera with this outbox is gone, if it is still the room's: its sessions are forgotten, their media goes on without us.
+    /// Lets those who wait in to the camera that came, and sends away whom its door does not open
+    /// for. Not a part of [`Room::camera_arrives`]: looking at a hundred tokens takes some
+    /// milliseconds, for which only this room should have to wait.
+    pub(crate) fn open_door(&self, ice_servers: &IceServers, now: u64) {
+        let mut state = self.lock();
+        let State { camera: Some(camera), viewers, .. } = &mut *state else { return };
+        for viewer in viewers.values_mut().filter(|viewer| viewer.standing == Standing::Waiting) {
+            match door::open(&camera.tenant, &self.id, &viewer.shown, now) {
+                Ok(token) => {
+                    viewer.token = token;
+                    viewer.standing = Standing::Present;
+                    let ice_servers = ice_servers.hand_out(now);
+                    send(&viewer.outbox, &ToViewer::Camera { online: true, ice_servers });
+                }
+                Err(error) => viewer.outbox.close(self.turned_away(error)),
+            }
+        }
+    }
+
+    fn turned_away(&self, error: TokenError) -> Error {
+        let error = Error::from(error);
+        info!(room = %self.id, code = ?error.code, "a viewer was turned away");
+        error
+    }
+
+    /// The camera with this outbox is gone, if it is still the room's: its sessions are forgotten,
+    /// their media goes on without us.
     pub(crate) fn camera_leaves(&self, outbox: &Arc<Outbox>) {
         let mut state = self.lock();
         let leaves = |camera: &mut Camera| Arc::ptr_eq(&camera.outbox, outbox);
         let Some(camera) = state.camera.take_if(leaves) else { return };
-        state.forget_sessions();
         info!(room = %self.id, sessions = camera.sessions.len(), "the camera left");
-        state.tell_viewers(false);
+        let gone = ToViewer::Camera { online: false, ice_servers: Vec::new() };
+        for outbox in state.forget_camera() {
+            send(&outbox, &gone);
+        }
     }
 
-    /// A viewer comes in, unless there are `limit` of them. Returns whether a camera is here.
+    /// A viewer comes to the room, unless there are `limit` of them. [`Room::welcome`] comes next.
     pub(crate) fn viewer_arrives(
         &self,
         outbox: Arc<Outbox>,
+        shown: Shown,
         limit: usize,
-    ) -> Result<(ViewerId, bool), Error> {
+    ) -> Result<ViewerId, Error> {
         let mut state = self.lock();
         if state.viewers.len() >= limit {
             info!(room = %self.id, limit, "a viewer was refused: the room is full");
@@ -186,16 +238,48 @@ impl Room {
         }
         let id = ViewerId(state.next_viewer);
         state.next_viewer += 1;
-        state.viewers.insert(id, Viewer { outbox, session: None, joined: false });
-        info!(room = %self.id, viewers = state.viewers.len(), "a viewer is here");
-        Ok((id, state.camera.is_some()))
+        let standing = Standing::Arriving;
+        let viewer = Viewer { outbox, standing, shown, token: None, session: None, joined: false };
+        state.viewers.insert(id, viewer);
+        Ok(id)
+    }
+
+    /// Welcomes a viewer who has arrived, where the camera's door opens for him. While it is not
+    /// here, the door is as it was last (`claimant`); where that isn't known he waits before it,
+    /// without ICE servers.
+    pub(crate) fn welcome(
+        &self,
+        id: ViewerId,
+        claimant: Option<&Tenant>,
+        ice_servers: &IceServers,
+        now: u64,
+    ) -> Result<(), Error> {
+        let mut state = self.lock();
+        let State { camera, viewers, .. } = &mut *state;
+        let Some(viewer) = viewers.get_mut(&id) else { return Ok(()) };
+        let online = camera.is_some();
+        let tenant = camera.as_ref().map(|camera| &camera.tenant).or(claimant);
+        let ice_servers = match tenant {
+            Some(tenant) => {
+                let opened = door::open(tenant, &self.id, &viewer.shown, now);
+                viewer.token = opened.map_err(|error| self.turned_away(error))?;
+                ice_servers.hand_out(now)
+            }
+            None => Vec::new(),
+        };
+        viewer.standing = if online { Standing::Present } else { Standing::Waiting };
+        send(&viewer.outbox, &ToViewer::Welcome { room: self.id.clone(), online, ice_servers });
+        info!(room = %self.id, viewers = viewers.len(), "a viewer is here");
+        Ok(())
     }
 
     /// A viewer is gone; the camera hears of it if they had a session.
     pub(crate) fn viewer_leaves(&self, id: ViewerId) {
         let mut state = self.lock();
         let Some(viewer) = state.viewers.remove(&id) else { return };
-        info!(room = %self.id, viewers = state.viewers.len(), "a viewer left");
+        if viewer.standing != Standing::Arriving {
+            info!(room = %self.id, viewers = state.viewers.len(), "a viewer left");
+        }
         let Some((session, camera)) = viewer.session.zip(state.camera.as_mut()) else { return };
         camera.sessions.remove(&session);
         let outbox = camera.outbox.clone();
@@ -267,8 +351,13 @@ impl Room {
         Ok(())
     }
 
-    /// A message of one of the room's viewers.
-    pub(crate) fn viewer_says(&self, id: ViewerId, message: FromViewer) -> Result<(), Refusal> {
+    /// A message of one of the room's viewers; the camera gets these ICE servers along with a join.
+    pub(crate) fn viewer_says(
+        &self,
+        id: ViewerId,
+        message: FromViewer,
+        ice_servers: Vec<IceServer>,
+    ) -> Result<(), Refusal> {
         let mail = match message {
             FromViewer::Join { transport, offer, resume, pass } => {
                 let (camera, session, running) = self.begin(id)?;
@@ -276,14 +365,7 @@ impl Room {
                 info!(room = %self.id, %session, %transport, restarts, "a session begins");
                 Some((
                     camera,
-                    ToCamera::Join {
-                        session,
-                        transport,
-                        offer,
-                        resume,
-                        pass,
-                        ice_servers: Vec::new(),
-                    },
+                    ToCamera::Join { session, transport, offer, resume, pass, ice_servers },
                 ))
             }
             FromViewer::Candidate { candidate } => self
@@ -308,7 +390,9 @@ impl Room {
             camera.sessions.insert(session, Session::new(id));
             return Ok((camera.outbox.clone(), session, true));
         }
-        let Some(camera) = camera else {
+        // A camera before whose door he still stands is not there for him.
+        let here = camera.as_mut().filter(|_| viewer.standing == Standing::Present);
+        let Some(camera) = here else {
             return Err(Refusal::of(Error::new(
                 ErrorCode::CameraOffline,
                 format!(
@@ -412,20 +496,17 @@ impl Room {
 }
 
 impl State {
-    fn forget_sessions(&mut self) {
+    /// The camera's sessions are forgotten, and its viewers wait; returns who was with it.
+    fn forget_camera(&mut self) -> Vec<Arc<Outbox>> {
+        let mut with_it = Vec::new();
         for viewer in self.viewers.values_mut() {
             viewer.session = None;
+            if viewer.standing == Standing::Present {
+                viewer.standing = Standing::Waiting;
+                with_it.push(viewer.outbox.clone());
+            }
         }
-    }
-
-    fn tell_viewers(&self, online: bool) {
-        if self.viewers.is_empty() {
-            return;
-        }
-        let text = Utf8Bytes::from(encode(&ToViewer::Camera { online, ice_servers: Vec::new() }));
-        for viewer in self.viewers.values() {
-            viewer.outbox.push(text.clone());
-        }
+        with_it
     }
 }
 

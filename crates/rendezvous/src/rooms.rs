@@ -5,28 +5,54 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use peercam_protocol::{
     RoomId,
-    signalling::{Error, ErrorCode, IceServer, ResumeKey, ToCamera, ToViewer},
-    wire::encode,
+    signalling::{Error, ErrorCode, FromViewer, ServerTime, ToCamera},
 };
 
 use crate::{
-    config::Limits,
+    claims::Claims,
+    config::{Config, Limits, RoomList},
+    door::Shown,
+    hosting::{self, Tenant},
     outbox::Outbox,
+    peer::Refusal,
+    rate::AddressRates,
     room::{Room, ViewerId},
+    turn::IceServers,
 };
 
 /// All rooms in which somebody is.
 #[derive(Debug)]
 pub(crate) struct Rooms {
-    limits: Limits,
-    ice_servers: Vec<IceServer>,
+    settings: RwLock<Arc<Settings>>,
+    /// Whose named rooms are whose.
+    pub(crate) claims: Claims,
+    joins: AddressRates,
     directory: Mutex<Directory>,
+}
+
+/// What the configuration says about rooms.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) list: RoomList,
+    pub(crate) ice_servers: IceServers,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            limits: config.limits.clone(),
+            list: config.rooms.clone(),
+            ice_servers: config.ice_servers(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,11 +79,36 @@ pub(crate) struct ViewerSeat {
     rooms: Arc<Rooms>,
     room: Arc<Room>,
     id: ViewerId,
+    address: Option<IpAddr>,
+}
+
+/// Who comes to watch.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    pub(crate) shown: Shown,
+    /// Whose rate of joins counts; nobody's, where it is not known.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Rooms {
-    pub(crate) fn new(limits: Limits, ice_servers: Vec<IceServer>) -> Self {
-        Self { limits, ice_servers, directory: Mutex::default() }
+    pub(crate) fn new(settings: Settings, claims: Claims) -> Self {
+        Self {
+            joins: AddressRates::new(settings.limits.joins_per_address_per_minute, 60.0),
+            claims,
+            settings: RwLock::new(Arc::new(settings)),
+            directory: Mutex::default(),
+        }
+    }
+
+    /// What holds now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this holds for who comes; who is there is left alone.
+    #[allow(dead_code, reason = "the configuration will be read again while it runs")]
+    pub(crate) fn configure(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
     /// Whether a camera waits in the room.
@@ -65,34 +116,60 @@ impl Rooms {
         self.lock().rooms.get(id).is_some_and(|room| room.is_online())
     }
 
-    /// A camera takes its room; `hosting` lies in its outbox then. With the key of the camera that
-    /// is there it takes the room over.
+    /// Whether a camera may have the room, as far as lists, names and claims say; the room is
+    /// claimed by it then.
+    pub(crate) async fn admit(
+        &self,
+        room: &RoomId,
+        tenant: &Tenant,
+        address: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        let settings = self.settings();
+        hosting::listed(room, &tenant.key, &settings.list)?;
+        hosting::belongs(room, &tenant.key)?;
+        // Before the claim: who finds no place leaves no trace.
+        self.has_place(&self.lock(), room, &settings.limits)?;
+        self.claims.claim(room, tenant, address, &settings.limits, unix_time().as_secs()).await
+    }
+
+    fn has_place(&self, directory: &Directory, id: &RoomId, limits: &Limits) -> Result<(), Error> {
+        let online = directory.rooms.get(id).is_some_and(|room| room.is_online());
+        if online || directory.cameras < limits.rooms {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::Full,
+            format!(
+                "the server has cameras in {} rooms, its limit: try again later, or use another \
+                 server",
+                limits.rooms
+            ),
+        ))
+    }
+
+    /// A camera that was admitted takes its room; `hosting` lies in its outbox then. It takes the
+    /// room over from an earlier connection of its own.
     pub(crate) fn host(
         self: &Arc<Self>,
         id: RoomId,
         outbox: &Arc<Outbox>,
-        takeover: Option<ResumeKey>,
+        tenant: Tenant,
+        time: Option<ServerTime>,
     ) -> Result<CameraSeat, Error> {
+        let settings = self.settings();
+        let now = unix_time();
         let mut directory = self.lock();
-        let online = directory.rooms.get(&id).is_some_and(|room| room.is_online());
-        if !online && directory.cameras >= self.limits.rooms {
-            return Err(Error::new(
-                ErrorCode::Full,
-                format!(
-                    "the server has cameras in {} rooms, its limit: try again later, or use \
-                     another server",
-                    self.limits.rooms
-                ),
-            ));
-        }
-        let room = directory.enter(id, self.limits.candidates)?;
-        room.camera_arrives(outbox.clone(), first_session(), takeover)?;
+        self.has_place(&directory, &id, &settings.limits)?;
+        let ice_servers = settings.ice_servers.hand_out(now.as_secs());
+        let hosting = ToCamera::Hosting { room: id.clone(), ice_servers, time };
+        let room = directory.enter(id, settings.limits.candidates)?;
+        room.camera_arrives(outbox.clone(), first_session(now), tenant, &hosting)?;
         directory.cameras += 1;
-        let ice_servers = self.ice_servers.clone();
-        outbox.push(
-            encode(&ToCamera::Hosting { room: room.id().clone(), ice_servers, time: None }).into(),
-        );
-        Ok(CameraSeat { rooms: self.clone(), room, outbox: outbox.clone() })
+        drop(directory);
+        // From here on it is given up when dropped.
+        let seat = CameraSeat { rooms: self.clone(), room, outbox: outbox.clone() };
+        seat.room.open_door(&settings.ice_servers, now.as_secs());
+        Ok(seat)
     }
 
     /// A viewer comes to a room; `welcome` lies in its outbox then.
@@ -100,14 +177,20 @@ impl Rooms {
         self: &Arc<Self>,
         id: RoomId,
         outbox: &Arc<Outbox>,
+        visitor: Visitor,
     ) -> Result<ViewerSeat, Error> {
+        let settings = self.settings();
+        let claim = self.claims.of(&id);
+        let Visitor { shown, address } = visitor;
         let mut directory = self.lock();
-        let room = directory.enter(id, self.limits.candidates)?;
-        let (id, online) = room.viewer_arrives(outbox.clone(), self.limits.viewers_per_room)?;
-        let ice_servers = self.ice_servers.clone();
-        let welcome = ToViewer::Welcome { room: room.id().clone(), online, ice_servers };
-        outbox.push(encode(&welcome).into());
-        Ok(ViewerSeat { rooms: self.clone(), room, id })
+        let room = directory.enter(id, settings.limits.candidates)?;
+        let id = room.viewer_arrives(outbox.clone(), shown, settings.limits.viewers_per_room)?;
+        drop(directory);
+        // From here on it is given up when dropped.
+        let seat = ViewerSeat { rooms: self.clone(), room, id, address };
+        let claimant = claim.as_ref().map(|claim| &claim.tenant);
+        seat.room.welcome(id, claimant, &settings.ice_servers, unix_time().as_secs())?;
+        Ok(seat)
     }
 
     /// Sends everybody away, and lets nobody in from now on. All of it under the lock, so that
@@ -163,13 +246,27 @@ impl Drop for CameraSeat {
 }
 
 impl ViewerSeat {
-    pub(crate) fn room(&self) -> &Room {
-        &self.room
+    /// A message of the viewer.
+    pub(crate) fn says(&self, message: FromViewer) -> Result<(), Refusal> {
+        let mut ice_servers = Vec::new();
+        if matches!(message, FromViewer::Join { .. }) {
+            let settings = self.rooms.settings();
+            if !self.rooms.joins.take(self.address, Instant::now()) {
+                return Err(too_many_joins(&settings.limits));
+            }
+            ice_servers = settings.ice_servers.renew(unix_time().as_secs());
+        }
+        self.room.viewer_says(self.id, message, ice_servers)
     }
+}
 
-    pub(crate) fn id(&self) -> ViewerId {
-        self.id
-    }
+fn too_many_joins(limits: &Limits) -> Refusal {
+    let most = limits.joins_per_address_per_minute;
+    let message = format!(
+        "viewers at your address have joined more than {most} times in a minute, the limit: wait \
+         a little"
+    );
+    Refusal::of(Error::new(ErrorCode::TooFast, message)).and_close()
 }
 
 impl Drop for ViewerSeat {
@@ -183,20 +280,29 @@ impl Drop for ViewerSeat {
 /// The number of a camera connection's first session. From the clock, so that a camera which
 /// keeps its running streams over a reconnect, or a restart of the server, does not meet their
 /// numbers again: it would take more than a thousand joins a second all along.
-fn first_session() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+fn first_session(now: Duration) -> u64 {
+    now.as_millis() as u64
 }
 
-fn shutting_down() -> Error {
+/// Since 1970.
+pub(crate) fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+pub(crate) fn shutting_down() -> Error {
     Error::new(ErrorCode::ShuttingDown, "the server is shutting down: connect again in a moment")
 }
 
 #[cfg(test)]
 mod tests {
+    use peercam_protocol::{SecretKey, signalling::Door};
+
     use super::*;
 
     fn rooms(limits: Limits) -> Arc<Rooms> {
-        Arc::new(Rooms::new(limits, Vec::new()))
+        let claims = Claims::new([], None, &limits);
+        let config = Config { limits, ..Config::default() };
+        Arc::new(Rooms::new(Settings::new(&config), claims))
     }
 
     fn outbox() -> Arc<Outbox> {
@@ -207,6 +313,17 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn host(rooms: &Arc<Rooms>, room: &str, seed: u8) -> Result<CameraSeat, Error> {
+        let key = SecretKey::from_bytes(&[seed; 32]).public();
+        let tenant = Tenant { key, door: Door::Open, issuers: Vec::new() };
+        rooms.host(id(room), &outbox(), tenant, None)
+    }
+
+    fn watch(rooms: &Arc<Rooms>, room: &str) -> Result<ViewerSeat, Error> {
+        let visitor = Visitor { shown: Shown::new(None).unwrap(), address: None };
+        rooms.watch(id(room), &outbox(), visitor)
+    }
+
     fn rooms_and_cameras(rooms: &Rooms) -> (usize, usize) {
         let directory = rooms.lock();
         (directory.rooms.len(), directory.cameras)
@@ -215,9 +332,9 @@ mod tests {
     #[test]
     fn a_room_that_everybody_left_is_forgotten() {
         let rooms = rooms(Limits::default());
-        let camera = rooms.host(id("a"), &outbox(), None).unwrap();
-        let viewer = rooms.watch(id("a"), &outbox()).unwrap();
-        let waiting = rooms.watch(id("b"), &outbox()).unwrap();
+        let camera = host(&rooms, "a", 1).unwrap();
+        let viewer = watch(&rooms, "a").unwrap();
+        let waiting = watch(&rooms, "b").unwrap();
         drop(camera);
         assert_eq!(rooms_and_cameras(&rooms), (2, 0));
         drop((viewer, waiting));
@@ -227,10 +344,10 @@ mod tests {
     #[test]
     fn who_was_refused_leaves_no_trace() {
         let rooms = rooms(Limits { rooms: 1, viewers_per_room: 1, ..Limits::default() });
-        let seats = (rooms.host(id("a"), &outbox(), None), rooms.watch(id("a"), &outbox()));
-        rooms.host(id("a"), &outbox(), None).unwrap_err();
-        rooms.host(id("b"), &outbox(), None).unwrap_err();
-        rooms.watch(id("a"), &outbox()).unwrap_err();
+        let seats = (host(&rooms, "a", 1), watch(&rooms, "a"));
+        host(&rooms, "a", 2).unwrap_err();
+        host(&rooms, "b", 1).unwrap_err();
+        watch(&rooms, "a").unwrap_err();
         assert_eq!(rooms_and_cameras(&rooms), (1, 1));
         drop(seats);
         assert_eq!(rooms_and_cameras(&rooms), (0, 0));
@@ -239,29 +356,23 @@ mod tests {
     #[test]
     fn a_room_that_was_taken_over_is_not_given_up_with_the_old_seat() {
         let rooms = rooms(Limits::default());
-        let key = || Some(ResumeKey::from_bytes([1; 16]));
-        let old = rooms.host(id("a"), &outbox(), key()).unwrap();
-        let other = Some(ResumeKey::from_bytes([2; 16]));
-        rooms.host(id("a"), &outbox(), other).unwrap_err();
-        rooms.host(id("a"), &outbox(), None).unwrap_err();
-        let new = rooms.host(id("a"), &outbox(), key()).unwrap();
+        let old = host(&rooms, "a", 1).unwrap();
+        host(&rooms, "a", 2).unwrap_err();
+        let new = host(&rooms, "a", 1).unwrap();
         drop(old);
         assert!(rooms.is_online(&id("a")));
         assert_eq!(rooms_and_cameras(&rooms), (1, 1));
         drop(new);
         assert_eq!(rooms_and_cameras(&rooms), (0, 0));
-        let keyless = rooms.host(id("a"), &outbox(), None).unwrap();
-        rooms.host(id("a"), &outbox(), None).unwrap_err();
-        drop(keyless);
     }
 
     #[test]
     fn after_the_close_nobody_comes_in() {
         let rooms = rooms(Limits::default());
         rooms.close();
-        let refusal = rooms.host(id("a"), &outbox(), None).unwrap_err();
+        let refusal = host(&rooms, "a", 1).unwrap_err();
         assert_eq!(refusal.code, ErrorCode::ShuttingDown);
-        let refusal = rooms.watch(id("a"), &outbox()).unwrap_err();
+        let refusal = watch(&rooms, "a").unwrap_err();
         assert_eq!(refusal.code, ErrorCode::ShuttingDown);
     }
 }

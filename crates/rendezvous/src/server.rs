@@ -16,10 +16,12 @@ use tower_service::Service;
 use tracing::{debug, info, warn};
 
 use crate::{
+    claims::Claims,
     config::Config,
     endpoints::{Origin, Shared, router},
     gate::{Gate, Permit},
-    rooms::Rooms,
+    rooms::{Rooms, Settings},
+    state::{State, StateError},
     stream::Stream,
     tls::{Tls, TlsError},
 };
@@ -53,6 +55,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<Tls>,
+    state: Option<State>,
     config: Config,
 }
 
@@ -70,6 +73,9 @@ pub enum BindError {
     /// It can't do TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// It can't keep what it has to keep.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// The way out.
@@ -90,13 +96,15 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl Server {
-    /// Listens on the address of the configuration, with the certificate that it names. Nobody is served before [`Server::run`].
+    /// Opens the state directory, and listens on the address of the configuration with the
+    /// certificate that it names. Nobody is served before [`Server::run`].
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let state = config.state_dir.as_deref().map(State::open).transpose()?;
         let failed = |source| BindError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, tls, config })
+        Ok(Self { listener, address, tls, state, config })
     }
 
     /// Where it listens; the port is the real one where the configuration had 0.
@@ -112,16 +120,27 @@ impl Server {
     /// Serves until `shutdown` is done; then tells everybody, and returns when every connection
     /// is closed, which takes no more than three seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, tls, config, .. } = self;
+        let Self { listener, tls, state, config, .. } = self;
         let (tasks, mut ended) = Tasks::new();
-        let rooms = Arc::new(Rooms::new(config.limits.clone(), config.ice_servers.clone()));
         let limits = &config.limits;
+        let (key, claims) = match state {
+            Some(State { key, claims, store }) => {
+                info!(claims = claims.len(), "the claims to rooms are kept");
+                (Some(key), Claims::new(claims, Some(Box::new(store)), limits))
+            }
+            None => {
+                info!("no state-dir: claims to rooms end with this process");
+                (None, Claims::new([], None, limits))
+            }
+        };
+        let rooms = Arc::new(Rooms::new(Settings::new(&config), claims));
         let mut http = HttpServer {
             gate: Gate::new(limits.http_connections, limits.http_connections_per_address),
             request_time: Duration::from_secs(limits.request_seconds),
             router: router(Arc::new(Shared {
                 websockets: Gate::new(limits.connections, limits.connections_per_address),
                 rooms: rooms.clone(),
+                key,
                 tasks: tasks.clone(),
                 config: config.clone(),
             })),
@@ -179,7 +198,7 @@ impl Tasks {
     }
 
     /// Done when [`Tasks::stop`] was called.
-    fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stop = self.stop.subscribe();
         async move {
             // An error says that the server is gone altogether.

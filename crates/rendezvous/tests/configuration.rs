@@ -21,7 +21,8 @@ fn the_example_shows_every_key() {
         names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
     let mut missing = Vec::new();
-    for text in ["?", "[tls]\n?", "[limits]\n?", "[liveness]\n?", "[[ice-servers]]\n?"] {
+    let tables = ["?", "[tls]\n?", "[rooms]\n?", "[limits]\n?", "[liveness]\n?"];
+    for text in tables.into_iter().chain(["[[ice-servers]]\n?"]) {
         let keys = known(&text.replace('?', "nothing = 1"));
         assert!(!keys.is_empty());
         missing.extend(keys.into_iter().filter(|key| {
@@ -44,9 +45,14 @@ fn the_commented_out_part_of_the_example_is_right_too() {
         .map(|line| line.trim_start_matches('#').trim_start_matches(' ').to_owned() + "\n")
         .filter(|line| line.starts_with('[') || line.contains(" = "))
         .collect();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "north\n").unwrap();
+    let text = text.replace("/etc/peercam/turn-secret", secret.path().to_str().unwrap());
     let config = Config::from_toml(&text, "example").unwrap();
     assert_eq!(config.ice_servers.len(), 2);
     assert_eq!(config.ice_servers[1].credential.as_deref(), Some("change me"));
+    assert_eq!(config.turn_servers.len(), 1);
+    assert_eq!(config.turn_servers[0].ttl, Duration::from_secs(12 * 3600));
 }
 
 #[test]
@@ -81,6 +87,32 @@ fn every_mistake_is_one_line_that_names_place_thing_and_way_out() {
         ("[[ice-servers]]\nurls = []", 1, "urls is empty"),
         ("[[ice-servers]]\nurls = [\"http://x\"]", 1, "\"http://x\""),
         ("[[ice-servers]]\nurls = [\"turn:x:3478\"]", 1, "username and credential"),
+        ("[[ice-servers]]\nurls = [\"turn:x\"]\nsecret-file = \"s\"", 1, "an absolute path"),
+        (
+            "[[ice-servers]]\nurls = [\"turn:x\"]\nsecret-file = \"/no/such\"",
+            1,
+            "/no/such: No such",
+        ),
+        (
+            "[[ice-servers]]\nurls = [\"turn:x\"]\nsecret-file = \"/dev/null\"",
+            1,
+            "static-auth-secret",
+        ),
+        (
+            "[[ice-servers]]\nurls = [\"turn:x\"]\nsecret-file = \"/s\"\nusername = \"u\"",
+            1,
+            "leave username",
+        ),
+        (
+            "[[ice-servers]]\nurls = [\"turn:x\"]\nsecret-file = \"/s\"\nttl-seconds = 5",
+            1,
+            "60 to 604800",
+        ),
+        ("[[ice-servers]]\nurls = [\"stun:x\"]\nttl-seconds = 60", 1, "there is none"),
+        ("state-dir = \"here\"", 1, "an absolute path"),
+        ("public-names = [\"https://cam.example\"]", 1, "HOST:PORT"),
+        ("[rooms]\nallow-keys = [\"x\"]", 2, "a public key is 43 characters"),
+        ("[rooms]\nallow-rooms = [\"A\"]", 2, "'A'"),
         ("[[ice-servers]]\nurl = \"stun:x\"", 2, "`url`"),
         ("listen = ", 1, "f:1"),
     ] {

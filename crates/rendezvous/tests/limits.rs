@@ -131,6 +131,7 @@ async fn a_viewer_with_too_many_candidates_is_sent_away() {
     let server = Rendezvous::start_with(|config| config.limits.candidates = 3).await;
     let mut camera = server.camera("front-door").await;
     let mut viewer = server.viewer("front-door").await;
+    let mut other = server.viewer("front-door").await;
     let number = session(&mut camera, &mut viewer).await;
     for _ in 0..4 {
         viewer.says(FromViewer::Candidate { candidate: candidate("c") }).await;
@@ -142,6 +143,7 @@ async fn a_viewer_with_too_many_candidates_is_sent_away() {
         assert!(matches!(camera.hears().await, ToCamera::Candidate { .. }));
     }
     camera.hears_bye(number, ByeReason::ViewerLeft).await;
+    session(&mut camera, &mut other).await;
 }
 
 #[tokio::test]
@@ -197,7 +199,7 @@ async fn with_all_rooms_taken_viewers_cannot_keep_a_camera_out_but_a_camera_can(
     assert!(sentence.contains("cameras in 1 rooms"), "{sentence}");
     second.is_closed(1013).await;
     // Who wants the taken room is told that, and not that the server is full.
-    server.knock_as_camera("c").await.hears_error(ErrorCode::RoomTaken).await;
+    server.knock_as(&Identity::of("another"), "c").await.hears_error(ErrorCode::RoomClaimed).await;
     camera.leaves().await;
     server.camera("d").await;
 }
@@ -239,6 +241,42 @@ async fn one_address_gets_its_share_and_not_more() {
 }
 
 #[tokio::test]
+async fn one_address_begins_so_many_sessions_a_minute_on_however_many_connections() {
+    let server = Rendezvous::start_with(|config| {
+        config.limits.joins_per_address_per_minute = 3;
+        config.trusted_proxies = vec![IpAddr::from([127, 0, 0, 1])];
+    })
+    .await;
+    let mut camera = server.camera("front-door").await;
+    let from = async |address: &str| -> Viewer {
+        let header = [("X-Forwarded-For", address)];
+        let mut viewer: Viewer = server.connect_with("/watch/front-door", &header).await;
+        viewer.hears().await;
+        viewer
+    };
+    let mut first = from("192.0.2.1").await;
+    session(&mut camera, &mut first).await;
+    for _ in 0..2 {
+        // Hanging up earns nothing.
+        let mut again = from("192.0.2.1").await;
+        let number = session(&mut camera, &mut again).await;
+        again.leaves().await;
+        camera.hears_bye(number, ByeReason::ViewerLeft).await;
+    }
+    let mut vandal = from("192.0.2.1").await;
+    vandal.joins("one more").await;
+    let sentence = vandal.hears_error(ErrorCode::TooFast).await;
+    assert!(sentence.contains("more than 3 times in a minute"), "{sentence}");
+    assert!(!sentence.contains("192.0.2.1"), "{sentence}");
+    vandal.is_closed(1008).await;
+    // The camera never hears of it; others, and what runs, go on.
+    let mut other = from("192.0.2.2").await;
+    session(&mut camera, &mut other).await;
+    first.says(FromViewer::Candidate { candidate: candidate("v") }).await;
+    assert!(matches!(camera.hears().await, ToCamera::Candidate { .. }));
+}
+
+#[tokio::test]
 async fn nobody_gets_another_share_by_a_header() {
     let server = Rendezvous::start_with(|config| config.limits.connections_per_address = 1).await;
     let _viewer = server.viewer("front-door").await;
@@ -262,6 +300,8 @@ async fn sockets_that_never_ask_for_anything_are_limited_and_then_closed() {
         config.limits.request_seconds = 1;
     })
     .await;
+    let mut camera = server.camera("front-door").await;
+    let mut viewer = server.viewer("front-door").await;
     let mut silent = Vec::new();
     for _ in 0..3 {
         silent.push(TcpStream::connect(server.address).await.unwrap());
@@ -272,6 +312,7 @@ async fn sockets_that_never_ask_for_anything_are_limited_and_then_closed() {
     let refused = Reply::parse(&server.raw(b"").await);
     assert_eq!(refused.status, 503);
     assert!(refused.body.contains("your address has 3 connections"), "{refused:?}");
+    session(&mut camera, &mut viewer).await;
 
     for socket in &mut silent {
         let mut rest = Vec::new();

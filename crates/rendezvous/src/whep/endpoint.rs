@@ -23,9 +23,11 @@ use tracing::debug;
 
 use crate::{
     connection::Rules,
+    door::Shown,
     endpoints::{Origin, Shared, client_address, room_in},
     outbox::Outbox,
     rate::TokenBucket,
+    rooms::Visitor,
 };
 
 use super::{
@@ -141,7 +143,8 @@ impl Whep {
     /// A player wants to watch.
     async fn post(&self, room: RoomId, request: Request<Body>) -> Result<Response, Problem> {
         let shared = &self.shared;
-        let rules = Rules::for_viewer(&shared.config.limits, shared.config.liveness);
+        let ice_bytes = shared.rooms.settings().ice_servers.renewed_bytes();
+        let rules = Rules::for_viewer(&shared.config.limits, shared.config.liveness, ice_bytes);
         must_be(SDP, ACCEPT_POST, request.headers())?;
         let token = bearer(request.headers());
         let origin = request.extensions().get::<Origin>();
@@ -153,7 +156,8 @@ impl Whep {
         let offer = Offer::parse(offer).map_err(bad)?;
 
         let outbox = Arc::new(Outbox::new(rules.queue_bytes));
-        let seat = shared.rooms.watch(room.clone(), &outbox)?;
+        let shown = Shown::new(token.as_deref()).map_err(Error::from)?;
+        let seat = shared.rooms.watch(room.clone(), &outbox, Visitor { shown, address })?;
         let ice_servers = welcome(&outbox, &room).await?;
         let digest = TokenDigest::of(token.as_deref());
         let (place, commands) = self.sessions.enter(room.clone(), digest).ok_or_else(no_random)?;

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::{
     gate::Permit,
-    outbox::{Outbox, Signal},
+    outbox::Outbox,
     peer::{Peer, Refusal},
     rate::TokenBucket,
     rooms::ViewerSeat,
@@ -293,11 +293,11 @@ impl Session {
 pub(super) async fn next(outbox: &Outbox) -> Result<ToViewer, Error> {
     let text = poll_fn(|cx| {
         // First, so that what comes from here on wakes us.
-        let signal = outbox.poll_signal(cx);
-        match (outbox.pop(), signal) {
+        let closing = outbox.poll_closing(cx);
+        match (outbox.pop(), closing) {
             (Some(text), _) => Poll::Ready(Ok(text)),
-            (None, Some(Signal::Close(error))) => Poll::Ready(Err(error)),
-            (None, Some(Signal::Probe) | None) => Poll::Pending,
+            (None, Some(error)) => Poll::Ready(Err(error)),
+            (None, None) => Poll::Pending,
         }
     });
     decode(&text.await?)

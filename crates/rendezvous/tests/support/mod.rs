@@ -6,10 +6,10 @@ use std::{fmt::Debug, future::Future, net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use peercam_protocol::{
-    SUBPROTOCOL,
+    Nonce, PublicKey, RoomId, SUBPROTOCOL, SecretKey, TOKEN_SUBPROTOCOL, proof,
     signalling::{
-        ByeReason, Candidate, ErrorCode, FromCamera, FromViewer, SessionId, ToCamera, ToViewer,
-        Transport,
+        ByeReason, Candidate, Door, ErrorCode, FromCamera, FromViewer, SessionId, ToCamera,
+        ToViewer, Transport,
     },
     wire::{decode, encode},
 };
@@ -24,7 +24,11 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{ClientRequestBuilder, Message, http::Uri},
+    tungstenite::{
+        ClientRequestBuilder, Message,
+        client::IntoClientRequest,
+        http::{HeaderName, Uri},
+    },
 };
 
 /// Generous: a loaded machine is no failure.
@@ -85,9 +89,18 @@ impl Rendezvous {
         camera
     }
 
-    /// A camera that does not know yet whether it gets the room.
+    /// A camera that does not know yet whether it gets the room. It is the same one for each
+    /// room's name, and its door is open.
     pub async fn knock_as_camera(&self, room: &str) -> Camera {
-        self.connect(&format!("/host/{room}")).await
+        self.knock_as(&Identity::of(room), room).await
+    }
+
+    /// This camera, which has proven who it is.
+    pub async fn knock_as(&self, identity: &Identity, room: &str) -> Camera {
+        let mut camera: Camera = self.connect(&format!("/host/{room}")).await;
+        let ToCamera::Challenge { nonce } = camera.hears().await else { panic!("no challenge") };
+        camera.says(identity.prove(&self.address.to_string(), room, &nonce)).await;
+        camera
     }
 
     /// A viewer who has been welcomed.
@@ -103,6 +116,13 @@ impl Rendezvous {
     /// A viewer who does not know yet whether it may come in.
     pub async fn knock_as_viewer(&self, room: &str) -> Viewer {
         self.connect(&format!("/watch/{room}")).await
+    }
+
+    /// A viewer who shows a token, and does not know yet whether he may come in.
+    pub async fn knock_with(&self, room: &str, token: &str) -> Viewer {
+        let protocols = format!("{SUBPROTOCOL}, {TOKEN_SUBPROTOCOL}{token}");
+        let headers = [("Sec-WebSocket-Protocol", protocols.as_str())];
+        self.connect_with(&format!("/watch/{room}"), &headers).await
     }
 
     pub async fn connect<Hears, Says>(&self, path: &str) -> Peer<Hears, Says> {
@@ -149,6 +169,50 @@ impl Rendezvous {
     }
 }
 
+/// Who a camera is, and what it says about its room.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub key: SecretKey,
+    pub door: Door,
+    pub issuers: Vec<PublicKey>,
+}
+
+impl Identity {
+    /// The camera of that name.
+    pub fn of(name: &str) -> Self {
+        let mut seed = [0; 32];
+        for (to, from) in seed.iter_mut().zip(name.bytes()) {
+            *to = from;
+        }
+        Self { key: SecretKey::from_bytes(&seed), door: Door::Open, issuers: Vec::new() }
+    }
+
+    /// The same with a door that asks for a token.
+    pub fn with_door(self) -> Self {
+        Self { door: Door::Token, ..self }
+    }
+
+    /// The room that is derived from its key.
+    pub fn own_room(&self) -> RoomId {
+        RoomId::from_public_key(self.key.public().as_bytes())
+    }
+
+    /// Its answer to a challenge of the server it knows as `authority`.
+    pub fn prove(&self, authority: &str, room: &str, challenge: &Nonce) -> FromCamera {
+        let Self { key, door, issuers } = self;
+        let room = room.parse().unwrap();
+        let nonce = Nonce::from_bytes([5; 16]);
+        let statement = proof::host(authority, &room, challenge, &nonce, *door, issuers);
+        FromCamera::Prove {
+            key: key.public(),
+            nonce,
+            door: *door,
+            issuers: issuers.clone(),
+            signature: key.sign(&statement),
+        }
+    }
+}
+
 /// An HTTP response.
 #[derive(Debug)]
 pub struct Reply {
@@ -192,9 +256,11 @@ impl<Hears, Says> Peer<Hears, Says> {
     /// Connects to any server.
     pub async fn connect(uri: &str, headers: &[(&str, &str)]) -> Self {
         let uri: Uri = uri.parse().unwrap();
-        let mut request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
-        for (name, value) in headers {
-            request = request.with_header(*name, *value);
+        let request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
+        let mut request = request.into_client_request().unwrap();
+        for &(name, value) in headers {
+            let name: HeaderName = name.parse().unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
         }
         let (socket, _) = soon("the handshake", connect_async(request)).await.unwrap();
         Self { socket, marker: std::marker::PhantomData }
