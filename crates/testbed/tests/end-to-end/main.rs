@@ -21,6 +21,7 @@ mod latency_does_not_grow;
 mod liar;
 mod lost_path_is_found_again;
 mod lying_rendezvous_is_caught;
+mod rendezvous_is_measured;
 mod rendezvous_restarts;
 mod run_ends_cleanly;
 mod scene;

@@ -6,6 +6,7 @@
 //! | `first-frame` | click → first decoded frame, pipeline warm and cold | headless Chromium |
 //! | `network` | paths through routers, lossy lines, a bottleneck | headless Chromium |
 //! | `viewers` | the agent's processor time and memory for each further viewer | our own, without decoding |
+//! | `rendezvous` | the server's memory, processor time, and messages a second | cameras and viewers without media |
 //!
 //! The camera is the agent of this workspace on this machine: 1280x720 at 30 frames a second, at most
 //! 2 Mbit/s, software encoder. Over budget is a figure too: the exit code is 0 unless the
@@ -16,6 +17,7 @@ mod first_frame;
 mod latency;
 mod network;
 mod receiver;
+mod rendezvous;
 mod usage;
 mod viewers;
 
@@ -57,6 +59,15 @@ enum What {
         #[arg(long = "row", value_name = "NAME")]
         rows: Vec<String>,
     },
+    /// Memory and processor time of the rendezvous server, cameras that come and messages that it
+    /// passes on in a second
+    Rendezvous(rendezvous::Options),
+    /// A process of `rendezvous`
+    #[command(hide = true)]
+    RendezvousCameras(rendezvous::cameras::Options),
+    /// A process of `rendezvous`
+    #[command(hide = true)]
+    RendezvousRelay(rendezvous::relay::Options),
 }
 
 /// What is measured in this machine's own network.
@@ -99,7 +110,6 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(arguments: &Arguments) -> Result<()> {
-    programs::build(&["peercam-agent", "peercam-rendezvous"])?;
     let transports = match arguments.transport {
         Some(transport) => vec![transport],
         None => vec![Transport::Rtp, Transport::Fmp4],
@@ -107,6 +117,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     let progress = Progress::start();
     match &arguments.what {
         What::Here(what) => {
+            programs::build(&["peercam-agent", "peercam-rendezvous"])?;
             let report = here(*what, &transports, progress).await?;
             print(arguments.json, &report, |report| {
                 let table = figures::table(&report.rows);
@@ -114,9 +125,19 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             })
         }
         What::Network { rows } => {
+            programs::build(&["peercam-agent", "peercam-rendezvous"])?;
             let report = network::measure(rows, &transports, progress).await?;
             print(arguments.json, &report, network::Report::table)
         }
+        What::Rendezvous(options) => {
+            if options.builds() {
+                programs::build(&["peercam-rendezvous"])?;
+            }
+            let report = rendezvous::measure(options, progress).await?;
+            print(arguments.json, &report, rendezvous::Report::table)
+        }
+        What::RendezvousCameras(options) => rendezvous::cameras::run(options).await,
+        What::RendezvousRelay(options) => rendezvous::relay::run(options).await,
     }
 }
 

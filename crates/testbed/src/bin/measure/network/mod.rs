@@ -9,7 +9,7 @@
 //! | `report` | figures with their budgets, as a Markdown table |
 
 mod bottleneck;
-mod report;
+pub mod report;
 mod watch;
 
 use std::time::Duration;

@@ -78,7 +78,8 @@ impl Figure {
         })
     }
 
-    fn show(&self) -> String {
+    /// With its budget, and whether it keeps it.
+    pub fn show(&self) -> String {
         let value = match self.value {
             Some(value) if self.unit.is_empty() => value.to_string(),
             Some(value) => format!("{value} {}", self.unit),

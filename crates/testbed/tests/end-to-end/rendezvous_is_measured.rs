@@ -1,0 +1,40 @@
+//! `measure rendezvous` gives all its figures. What they are is for a quiet machine and a release
+//! build to say.
+
+use std::{process::Command, time::Duration};
+
+use peercam_testbed::{Bed, Process, programs};
+use serde_json::Value;
+
+#[tokio::test]
+async fn rendezvous_is_measured() {
+    let bed = Bed::new("rendezvous-is-measured").unwrap();
+    let mut command = Command::new(programs::workspace("measure").unwrap());
+    command.args(["rendezvous", "--json", "--cameras", "30", "--seconds", "1"]);
+    // The programs are built: `scripts/test` does that first.
+    command.env_remove("CARGO");
+    let mut measure = Process::spawn("measure", command, &bed.file("measure.log")).unwrap();
+    let report: Value = measure
+        .wait_for_output("its report", 0, Duration::from_secs(180), |output| {
+            output.lines().find_map(|line| serde_json::from_str(line).ok())
+        })
+        .await
+        .unwrap();
+
+    let figure = |row: &str, name: &str| {
+        let rows = report["rows"].as_array().unwrap().iter();
+        let mut rows = rows.filter(|it| it["row"].as_str().unwrap().contains(row));
+        let figures = rows.next().unwrap_or_else(|| panic!("no row {row:?} in {report}"));
+        let mut figures = figures["figures"].as_array().unwrap().iter();
+        let figure = figures.find(|it| it["name"] == name);
+        figure.and_then(|it| it["value"].as_f64()).unwrap_or_else(|| panic!("{row}: {report}"))
+    };
+    assert!(figure("memory for each of 30", "resident") >= 0.0);
+    assert!(figure("30 idle cameras", "processor") >= 0.0);
+    assert!(figure("cameras that come", "came") > 1.0);
+    assert!(figure("one server: messages of 2048 bytes", "messages") > 100.0);
+    let steady = "one server: 10000 of them a second";
+    assert!(figure(steady, "messages") > 100.0);
+    let (p50, p99) = (figure(steady, "p50"), figure(steady, "p99"));
+    assert!(0.0 < p50 && p50 <= p99, "{p50} {p99}");
+}
