@@ -4,7 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`messages`] | what is asked ([`Request`]) and answered ([`Answer`]) |
-//! | [`file`] | the socket in the file system, and who may use it |
+//! | [`file`](mod@file) | the socket in the file system, and who may use it |
 //! | [`server`] | the connections |
 //!
 //! ```text
