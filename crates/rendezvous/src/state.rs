@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `server.key` | the server's Ed25519 key (0600), by which cameras know its clock: 43 characters of base64url |
-//! | `claims.redb` | [`crate::claims`]: room → key, door and issuers |
+//! | `claims.redb` | `claims`: room → key, door and issuers |
 //!
 //! What is there but can't be understood is an error, and is left as it is: the owners of the
 //! rooms depend on it.
