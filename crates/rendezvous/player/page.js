@@ -30,7 +30,8 @@ function watch(player) {
   open();
   addEventListener('hashchange', () => {
     open();
-    player.start();
+    // By then it has begun anew by itself, unless it was stopped.
+    queueMicrotask(() => player.start());
   });
   document.addEventListener('keydown', (event) => {
     if (event.target === document.body) player.handleKey(event);
