@@ -13,7 +13,7 @@ const PAGE: &str = "data:text/html,<peercam-player>hello</peercam-player><script
         connect_ms: 1.5, first_frame_ms: null, latency_ms: {p50: 1, p95: null, last: 2}, \
         fps: 0, freeze_longest_ms: 0, bytes_received: 0, stream: null, path: null, \
         path_local: null, path_remote: null, path_protocol: null, restarts: 0, \
-        reconnects: 0}))</script>";
+        reconnects: 0, verified: false}))</script>";
 
 /// The processes whose command line names the folder.
 fn processes_of(folder: &str) -> Vec<String> {

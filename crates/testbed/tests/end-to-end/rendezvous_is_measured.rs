@@ -30,7 +30,7 @@ async fn rendezvous_is_measured() {
         figure.and_then(|it| it["value"].as_f64()).unwrap_or_else(|| panic!("{row}: {report}"))
     };
     assert!(figure("memory for each of 30", "resident") >= 0.0);
-    assert!(figure("30 idle cameras", "processor") >= 0.0);
+    assert!(figure("30 idle cameras, pings", "processor") >= 0.0);
     assert!(figure("cameras that come", "came") > 1.0);
     assert!(figure("one server: messages of 2048 bytes", "messages") > 100.0);
     let steady = "one server: 10000 of them a second";
