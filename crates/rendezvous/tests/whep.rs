@@ -195,6 +195,10 @@ async fn ice_is_restarted() {
     let candidates = fragment("next", &[HOST]);
     let stale = player.patch(&format!("If-Match: {}\r\n", player.etag), &candidates).await;
     assert_eq!(stale.status, 412);
+    // A late candidate is no restart to the generation before.
+    for headers in ["If-Match: *\r\n".to_owned(), format!("If-Match: {etag}\r\n")] {
+        assert_eq!(player.patch(&headers, &fragment("view", &[HOST])).await.status, 412);
+    }
     let fresh = player.patch(&format!("If-Match: {etag}\r\n"), &candidates).await;
     assert_eq!(fresh.status, 204);
     hears_candidate(&mut camera, session, HOST).await;

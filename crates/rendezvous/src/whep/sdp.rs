@@ -42,6 +42,8 @@ pub(super) struct Offer {
     sdp: String,
     /// Of the generation that runs.
     credentials: Credentials,
+    /// Of the one before.
+    former: Option<Credentials>,
     /// How often ICE was restarted.
     restarts: u64,
 }
@@ -59,12 +61,18 @@ impl Offer {
         }
         let credentials = Credentials::of(&sdp)
             .ok_or("the offer has no a=ice-ufrag and a=ice-pwd as WebRTC needs them (RFC 8839)")?;
-        Ok(Self { sdp, credentials, restarts: 0 })
+        Ok(Self { sdp, credentials, former: None, restarts: 0 })
     }
 
     /// Of the generation that runs.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// Whether these are of the generation before: what comes with them has been overtaken by a
+    /// restart.
+    pub fn is_former(&self, credentials: &Credentials) -> bool {
+        self.former.as_ref() == Some(credentials)
     }
 
     /// As the player sent it.
@@ -91,7 +99,7 @@ impl Offer {
                 writeln!(sdp, "{line}\r")
             };
         }
-        Self { sdp, credentials, restarts }
+        Self { sdp, credentials, former: Some(self.credentials.clone()), restarts }
     }
 
     /// How often ICE was restarted: what its entity tag is made of.
@@ -230,6 +238,7 @@ mod tests {
             .replace("a=candidate:1 1 udp 1 10.0.0.1 5 typ host\r\na=end-of-candidates\r\n", "");
         assert_eq!(second.text(), expected);
         assert_eq!((first.restarts(), second.restarts()), (0, 1));
+        assert!(second.is_former(first.credentials()) && !second.is_former(&credentials));
     }
 
     #[test]

@@ -196,6 +196,9 @@ impl Session {
             return Err(Failure::Refused(Problem::too_fast()));
         }
         let running = credentials.as_ref() == Some(self.offer.credentials());
+        if credentials.as_ref().is_some_and(|pair| self.offer.is_former(pair)) {
+            return Err(Failure::Refused(overtaken()));
+        }
         self.check(condition, running).map_err(Failure::Refused)?;
         match credentials.filter(|_| !running) {
             Some(credentials) => self.restart(credentials, candidates).await,
@@ -213,10 +216,7 @@ impl Session {
         match condition {
             Condition::Any => Ok(()),
             Condition::OneOf(tags) if tags.contains(&tag(self.offer.restarts())) => Ok(()),
-            Condition::OneOf(_) => Err(Problem::new(
-                StatusCode::PRECONDITION_FAILED,
-                "ICE was restarted since that ETag: send what belongs to the latest one",
-            )),
+            Condition::OneOf(_) => Err(overtaken()),
             Condition::Unsaid if running => Ok(()),
             Condition::Unsaid => Err(Problem::new(
                 StatusCode::PRECONDITION_REQUIRED,
@@ -318,6 +318,12 @@ fn end_of(message: &ToViewer) -> Option<Error> {
         }
         _ => None,
     }
+}
+
+/// What belongs to a generation of ICE that runs no more.
+fn overtaken() -> Problem {
+    let message = "ICE was restarted since: send what belongs to the latest ETag";
+    Problem::new(StatusCode::PRECONDITION_FAILED, message)
 }
 
 /// The entity tag (RFC 9110 §8.8.3) of a session after so many restarts of ICE.

@@ -43,9 +43,12 @@ const LOOK: &str = "
 /// more than one candidate out of the answer.
 const RESTART: &str = "
     const { pc, client } = player;
-    await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
+    const offer = await pc.createOffer({ iceRestart: true });
     const [user, password] = ['ufrag', 'pwd'].map(
-        name => pc.localDescription.sdp.match(new RegExp(`a=ice-${name}:(.*)\\r`))[1]);
+        name => offer.sdp.match(new RegExp(`a=ice-${name}:(.*)\\r`))[1]);
+    // So that the client holds the new candidates back, and then sends them as the new ones.
+    Object.assign(client, { restartIce: new Date(), iceUsername: user, icePassword: password });
+    await pc.setLocalDescription(offer);
     const response = await fetch(client.resourceURL, {
         method: 'PATCH',
         headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' },
@@ -60,7 +63,8 @@ const RESTART: &str = "
         .replace(/a=ice-pwd:.*\\r\\n/g, line('pwd'))
         .replace(/a=mid:0\\r\\n/, found => found + candidates);
     await pc.setRemoteDescription({ type: 'answer', sdp });
-    client.etag = response.headers.get('etag');
+    Object.assign(client, { restartIce: null, etag: response.headers.get('etag') });
+    await client.patch();
     return [response.status, client.etag];";
 
 #[derive(Debug, Deserialize)]
