@@ -299,10 +299,15 @@ impl Agent<'_> {
                 }
             }
             ToCamera::Candidate { session, candidate } => self.candidate(id, session, candidate),
-            ToCamera::Bye { session, .. } => match self.running(id, session) {
+            ToCamera::Bye { session, reason } => match self.running(id, session) {
                 Some(running) => {
                     running.left = true;
-                    running.handle.viewer_left();
+                    match reason {
+                        // The server's administrator sent the viewer away: unlike one that left,
+                        // it is not waited for.
+                        ByeReason::Other => running.handle.stop(reason),
+                        _ => running.handle.viewer_left(),
+                    }
                 }
                 None => debug!("bye for session {session}, which does not run"),
             },

@@ -137,6 +137,26 @@ async fn a_camera_proves_once_that_it_has_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_is_told_to_move_is_on_the_next_server_before_the_first_ends() {
+    support::log();
+    let ending = Rendezvous::configured(|config| config.drain = PATIENCE).await;
+    let other = Rendezvous::start().await;
+    let urls = [ws(ending.address), ws(other.address)];
+    let mut client = Client::start(plan(&urls, None));
+    let (server, _outbox) = hosted(&mut client).await;
+    assert_eq!(server, urls[0]);
+    // It waits for its camera to go, and ends when it has.
+    let (_, (server, _other_outbox)) = tokio::join!(ending.stop(), async {
+        match tokio::time::timeout(PATIENCE, client.next()).await.expect("a move") {
+            Some(Event::Hosting { server, outbox, .. }) => (server.to_string(), outbox),
+            other => panic!("the room was lost in between: {other:?}"),
+        }
+    });
+    assert_eq!(server, urls[1]);
+    Socket::watch(other.address, ROOM).await.until_online().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_network_ends_the_waiting() {
     support::log();
     // Somebody else's camera has the room: the pauses grow to a minute.

@@ -44,7 +44,6 @@ pub(crate) trait Keeper: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Claim, KeeperError>>;
 
     /// Forgets the room's claim, if there is one.
-    #[allow(dead_code, reason = "the admin API will ask")]
     fn remove<'a>(&'a self, room: &'a RoomId) -> BoxFuture<'a, Result<(), KeeperError>>;
 }
 
@@ -119,7 +118,6 @@ impl Claims {
     }
 
     /// At most `limit` of them, in the order of the rooms' names, behind the room `after`.
-    #[allow(dead_code, reason = "the admin API will ask")]
     pub(crate) fn list(&self, after: Option<&RoomId>, limit: usize) -> Vec<(RoomId, Claim)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let known = self.lock();
@@ -176,7 +174,6 @@ impl Claims {
     }
 
     /// Makes the room nobody's. Returns whether it was somebody's.
-    #[allow(dead_code, reason = "the admin API will ask")]
     pub(crate) async fn release(&self, room: &RoomId) -> Result<bool, KeeperError> {
         let _changing = self.changing.lock().await;
         if let Some(keeper) = &self.keeper {

@@ -23,7 +23,8 @@ use crate::turn::{IceServers, TurnSecret, TurnServers};
 
 mod operation;
 
-pub use operation::TlsFiles;
+pub use operation::{Admin, EventKind, LogFormat, TlsFiles, Webhook};
+use operation::{AdminTable, LogTable, MetricsTable, WebhookTable, drain};
 
 /// Everything a [`Server`](crate::Server) has to know. `Config::default()` serves on
 /// `127.0.0.1:8080` with limits that suit a public server.
@@ -34,6 +35,17 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Certificate and key, where the server does TLS itself.
     pub tls: Option<TlsFiles>,
+    /// How long cameras have to move to another server when this one ends; nobody waits where
+    /// there are none.
+    pub drain: Duration,
+    /// The administrator's interface; none unless it is asked for.
+    pub admin: Option<Admin>,
+    /// Whether anybody may read the metrics, at `/metrics`.
+    pub public_metrics: bool,
+    /// Servers that are told of events.
+    pub webhooks: Vec<Webhook>,
+    /// How the log is written.
+    pub log_format: LogFormat,
     /// Reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
     /// What the server is called in addresses, with the port where they have one; where none is
@@ -164,6 +176,11 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             tls: None,
+            drain: Duration::from_secs(10),
+            admin: None,
+            public_metrics: false,
+            webhooks: Vec::new(),
+            log_format: LogFormat::Text,
             trusted_proxies: Vec::new(),
             public_names: Vec::new(),
             ice_servers: Vec::new(),
@@ -205,6 +222,11 @@ pub enum ConfigError {
 struct File {
     listen: Option<Spanned<String>>,
     tls: Option<TlsFiles>,
+    drain_seconds: Option<Spanned<u64>>,
+    admin: Option<Spanned<AdminTable>>,
+    metrics: MetricsTable,
+    webhooks: Vec<Spanned<WebhookTable>>,
+    log: LogTable,
     trusted_proxies: Vec<Spanned<String>>,
     public_names: Vec<Spanned<String>>,
     state_dir: Option<Spanned<PathBuf>>,
@@ -289,6 +311,15 @@ impl File {
             })?;
         }
         config.tls = self.tls;
+        config.drain = drain(self.drain_seconds)?.unwrap_or(config.drain);
+        if let Some(admin) = self.admin {
+            config.admin = Some(check(admin, |admin| admin.check(config.tls.is_some()))?);
+        }
+        config.public_metrics = self.metrics.public;
+        for webhook in self.webhooks {
+            config.webhooks.push(check(webhook, WebhookTable::check)?);
+        }
+        config.log_format = self.log.format;
         for proxy in self.trusted_proxies {
             config.trusted_proxies.push(check(proxy, |text| {
                 text.parse().map_err(|_| {

@@ -25,28 +25,60 @@ use serde_json::{Value, json};
 use crate::{
     config::Config,
     connection::{Rules, Socket, refuse, serve},
+    control::{Control, Phase},
     door::Shown,
     gate::{Gate, Permit},
     handshake::{self, Rejection, Upgrade},
     hosting::{self, Statement},
+    metrics::{self, Moment},
     outbox::Outbox,
     pages,
     peer::Peer,
     rooms::{CameraSeat, Rooms, ViewerSeat, Visitor, shutting_down, unix_time},
     server::Tasks,
+    telemetry::Telemetry,
     whep,
 };
 
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    pub(crate) control: Control,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) rooms: Arc<Rooms>,
     /// The server's own, where it is kept.
     pub(crate) key: Option<SecretKey>,
     /// Counts the WebSockets.
     pub(crate) websockets: Arc<Gate>,
+    /// Counts the other connections.
+    pub(crate) http: Arc<Gate>,
     pub(crate) tasks: Tasks,
+}
+
+impl Shared {
+    /// The configuration that holds now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.control.config()
+    }
+
+    /// Why nobody should be sent here, if so.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        match self.control.phase() {
+            Phase::Serving => None,
+            Phase::Draining | Phase::Ending => Some("the server is shutting down".to_owned()),
+        }
+    }
+
+    /// How things are.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            census: self.rooms.census(),
+            websockets: self.websockets.inside(),
+            http_connections: self.http.inside(),
+            draining: self.control.phase() != Phase::Serving,
+            ready: self.not_ready().is_none(),
+        }
+    }
 }
 
 /// What the server knows of the connection a request came on.
@@ -66,14 +98,49 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/watch/", any(watch))
         .route("/watch/{*room}", any(watch))
         .route("/api/rooms/{*room}", get(room_state))
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(public_metrics))
         .with_state(shared.clone())
         .merge(whep::router(shared))
         .merge(pages::router())
 }
 
+/// `GET /healthz`: whether the server lives at all.
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: whether cameras and viewers should be sent here.
+pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    match shared.not_ready() {
+        None => (headers, "ready\n").into_response(),
+        Some(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{reason}\n")).into_response()
+        }
+    }
+}
+
+/// `GET /metrics` on the listener for everybody, where the configuration allows that.
+async fn public_metrics(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.config().public_metrics {
+        return metrics_page(&shared);
+    }
+    let message =
+        "the metrics are on the admin listener; [metrics] public = true shows them here\n";
+    (StatusCode::NOT_FOUND, message).into_response()
+}
+
+/// All figures.
+pub(crate) fn metrics_page(shared: &Shared) -> Response {
+    let page = shared.telemetry.metrics.page(&shared.moment());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page.finish()).into_response()
+}
+
 async fn host(State(shared): State<Arc<Shared>>, mut request: Request<Body>) -> Response {
-    let rules = Rules::for_camera(&shared.config.limits, shared.config.liveness);
+    let config = shared.config();
+    let rules = Rules::for_camera(&config.limits, config.liveness);
     let (response, arrival) = match Arrival::accept(&shared, &mut request, "/host/", &rules) {
         Ok(accepted) => accepted,
         Err(rejection) => return rejection.into_response(),
@@ -89,7 +156,7 @@ async fn host(State(shared): State<Arc<Shared>>, mut request: Request<Body>) -> 
             () = tasks.stopped() => Some(Err(shutting_down())),
         };
         if let Some(seat) = seat {
-            be_seated(&tasks, socket, outbox, seat, rules, visit.permit).await;
+            be_seated(&shared, socket, outbox, seat, rules, visit.permit).await;
         }
     });
     response
@@ -103,11 +170,12 @@ async fn take_room(
     host: Option<&str>,
     outbox: &Arc<Outbox>,
 ) -> Option<Result<CameraSeat, Error>> {
-    let authority = match hosting::authority(host, &shared.config.public_names) {
+    let config = shared.config();
+    let authority = match hosting::authority(host, &config.public_names) {
         Ok(authority) => authority,
         Err(error) => return Some(Err(error)),
     };
-    let within = Duration::from_secs(shared.config.limits.proof_seconds);
+    let within = Duration::from_secs(config.limits.proof_seconds);
     match hosting::challenge(socket, within).await? {
         Ok(statement) => Some(move_in(shared, visit, authority, statement, outbox).await),
         Err(error) => Some(Err(error)),
@@ -131,20 +199,21 @@ async fn move_in(
 
 async fn watch(State(shared): State<Arc<Shared>>, mut request: Request<Body>) -> Response {
     let ice_bytes = shared.rooms.settings().ice_servers.renewed_bytes();
-    let rules = Rules::for_viewer(&shared.config.limits, shared.config.liveness, ice_bytes);
+    let config = shared.config();
+    let rules = Rules::for_viewer(&config.limits, config.liveness, ice_bytes);
     let (response, arrival) = match Arrival::accept(&shared, &mut request, "/watch/", &rules) {
         Ok(accepted) => accepted,
         Err(rejection) => return rejection.into_response(),
     };
     let shown = Shown::new(handshake::token(request.headers())).map_err(Error::from);
     let tasks = shared.tasks.clone();
-    tasks.clone().spawn(async move {
+    tasks.spawn(async move {
         let Some((socket, visit)) = arrival.enter::<ViewerSeat>().await else { return };
         let Visit { room, address, permit } = visit;
         let outbox = Arc::new(Outbox::new(rules.queue_bytes));
         let seat =
             shown.and_then(|shown| shared.rooms.watch(room, &outbox, Visitor { shown, address }));
-        be_seated(&tasks, socket, outbox, seat, rules, permit).await;
+        be_seated(&shared, socket, outbox, seat, rules, permit).await;
     });
     response
 }
@@ -178,7 +247,7 @@ impl Arrival {
         let origin = request.extensions().get::<Origin>().cloned();
         let address = origin
             .as_ref()
-            .and_then(|origin| client_address(&shared.config, origin, request.headers()));
+            .and_then(|origin| client_address(&shared.config(), origin, request.headers()));
         let entry = shared.websockets.enter(address);
         let room = room_in(request.uri(), prefix);
         Ok((response, Self { upgrade, origin, address, entry, room }))
@@ -208,7 +277,7 @@ impl Arrival {
 
 /// Serves a peer that has a seat, or says why it has none.
 async fn be_seated<P: Peer>(
-    tasks: &Tasks,
+    shared: &Shared,
     socket: Socket,
     outbox: Arc<Outbox>,
     seat: Result<P, Error>,
@@ -218,8 +287,11 @@ async fn be_seated<P: Peer>(
     match seat {
         // A task of its own, as what it took to come here is larger than what stays: most cameras
         // do nothing but wait.
-        Ok(peer) => tasks.spawn(serve(socket, outbox, peer, rules, permit)),
-        Err(error) => refuse::<P>(socket, error).await,
+        Ok(peer) => shared.tasks.spawn(serve(socket, outbox, peer, rules, permit)),
+        Err(error) => {
+            shared.telemetry.metrics.count_error(error.code);
+            refuse::<P>(socket, error).await;
+        }
     }
 }
 

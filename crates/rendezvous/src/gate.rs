@@ -11,15 +11,15 @@ use peercam_protocol::signalling::{Error, ErrorCode};
 /// Counts who is in. Addresses are forgotten with the last [`Permit`] that came from them.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// Most in all.
-    total: usize,
-    /// Most from one address.
-    per_address: usize,
     inside: Mutex<Inside>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inside {
+    /// Most in all.
+    most: usize,
+    /// Most from one address.
+    most_per_address: usize,
     total: usize,
     by_address: HashMap<IpAddr, usize>,
 }
@@ -33,7 +33,25 @@ pub(crate) struct Permit {
 
 impl Gate {
     pub(crate) fn new(total: usize, per_address: usize) -> Arc<Self> {
-        Arc::new(Self { total, per_address, inside: Mutex::default() })
+        let inside = Inside {
+            most: total,
+            most_per_address: per_address,
+            total: 0,
+            by_address: HashMap::new(),
+        };
+        Arc::new(Self { inside: Mutex::new(inside) })
+    }
+
+    /// Other limits hold from now on. Who is in stays.
+    pub(crate) fn set(&self, total: usize, per_address: usize) {
+        let mut inside = self.lock();
+        inside.most = total;
+        inside.most_per_address = per_address;
+    }
+
+    /// How many are in.
+    pub(crate) fn inside(&self) -> usize {
+        self.lock().total
     }
 
     /// Lets one more in. Without an address (a trusted proxy, which speaks for many) only the
@@ -41,15 +59,16 @@ impl Gate {
     pub(crate) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Error> {
         let address = address.map(one_subscriber);
         let mut inside = self.lock();
-        if inside.total >= self.total {
+        let Inside { most, most_per_address, .. } = *inside;
+        if inside.total >= most {
             return Err(Error::new(
                 ErrorCode::Full,
-                format!("the server has {} connections, its limit: try again later", self.total),
+                format!("the server has {most} connections, its limit: try again later"),
             ));
         }
         if let Some(address) = address {
             let count = inside.by_address.entry(address).or_default();
-            if *count >= self.per_address {
+            if *count >= most_per_address {
                 return Err(Error::new(
                     ErrorCode::Full,
                     format!(

@@ -21,32 +21,47 @@
 //! | `outbox` | what waits to be written to one connection |
 //! | `gate`, `rate` | how many may be in, and how often they may speak |
 //! | [`config`] | the configuration |
+//! | [`control`] | what a running server can be told: [`Control`] |
+//! | `admin` | the administrator's interface: API, events, dashboard |
+//! | `telemetry`, `metrics`, `events` | what the server tells about itself |
+//! | [`webhooks`] | events posted to other servers |
+//! | [`secret`] | a secret from a file |
 //!
 //! A message's way: the sender's `connection` reads a frame, parses it, and calls its seat's
 //! `room`, which knows whose session it is and puts it, encoded for the other side, into that
 //! peer's `outbox`; the receiver's `connection` is woken and writes it. Nobody waits for anybody
 //! on the way: a slow reader fills its own outbox, and loses its connection.
 
+mod admin;
 mod claims;
 pub mod config;
 mod connection;
+pub mod control;
 mod door;
 mod endpoints;
+mod events;
 mod gate;
 mod handshake;
 mod hosting;
+mod metrics;
 mod outbox;
 mod pages;
 mod peer;
 mod rate;
 mod room;
 mod rooms;
+pub mod secret;
 pub mod server;
 pub mod state;
 mod stream;
+mod telemetry;
 pub mod tls;
 pub mod turn;
+pub mod webhooks;
 mod whep;
 
-pub use config::{Config, ConfigError, Limits, Liveness, TlsFiles};
+pub use config::{
+    Admin, Config, ConfigError, EventKind, Limits, Liveness, LogFormat, TlsFiles, Webhook,
+};
+pub use control::Control;
 pub use server::{BindError, Server};

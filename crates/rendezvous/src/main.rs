@@ -1,18 +1,27 @@
 //! `peercam-rendezvous`: the server as a program. Reads its command line and configuration,
 //! listens, and ends in order when it is told to.
 
-use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf, pin::pin,
+    process::ExitCode, time::Duration,
+};
 
 use anyhow::Context;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use peercam_rendezvous::{Config, Server};
-use tokio::signal::unix::{SignalKind, signal};
+use peercam_rendezvous::{Config, ConfigError, Control, LogFormat, Server};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// What went wrong with the command line or the configuration, not with the work.
 const USAGE: u8 = 2;
+
+/// How often it is looked whether the configuration's file has changed.
+const CONFIG_LOOK: Duration = Duration::from_secs(2);
 
 /// The server where camera and browser find each other.
 ///
@@ -62,30 +71,35 @@ Addresses it answers:
   /host/ROOM           WebSocket for the camera
   /watch/ROOM          WebSocket for a viewer, from any page
   /healthz             says ok
+  /readyz              says whether anybody should be sent here: 503 while it ends
+
+Signals:
+  SIGTERM, SIGINT      end in order: cameras are told to move, see drain-seconds; a second one
+                       ends at once
+  SIGHUP               read the configuration and the files that it names again
 
 The log goes to standard error; RUST_LOG=debug makes it say more.
 Exit codes: 0 ended as asked, 1 failed (port in use), 2 wrong command line or configuration.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut config = match arguments.config.as_deref().map(Config::load).transpose() {
-        Ok(config) => config.unwrap_or_default(),
+    let Arguments { config: file, listen, check_config } = arguments;
+    let files = Files { config: file, listen };
+    let config = match files.load() {
+        Ok(config) => config,
         Err(error) => {
             eprintln!("peercam-rendezvous: {error}");
             return ExitCode::from(USAGE);
         }
     };
-    if let Some(listen) = arguments.listen {
-        config.listen = listen;
-    }
-    if arguments.check_config {
-        match &arguments.config {
+    if check_config {
+        match &files.config {
             Some(file) => println!("{}: ok", file.display()),
             None => println!("no configuration file: the defaults hold"),
         }
         return ExitCode::SUCCESS;
     }
-    match run(config) {
+    match run(config, files) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("peercam-rendezvous: {error:#}");
@@ -94,15 +108,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> anyhow::Result<()> {
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        .init();
+fn run(config: Config, files: Files) -> anyhow::Result<()> {
+    start_log(config.log_format);
     allow_files(config.limits.connections + config.limits.http_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -111,18 +118,98 @@ fn run(config: Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+        let hang_up = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
         let server = Server::bind(config).await?;
         info!("listening on {}://{}", server.scheme(), server.local_addr());
-        server
-            .run(async {
+        if let Some(address) = server.admin_addr() {
+            info!("the administrator's interface is on {address}");
+        }
+        let control = server.control();
+        let reloading = tokio::spawn(reload(files, control.clone(), hang_up));
+        let mut told = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        let mut running = pin!(server.run(std::future::pending()));
+        tokio::select! {
+            () = running.as_mut() => {}
+            () = told() => {
+                control.drain();
                 tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
+                    () = running.as_mut() => {}
+                    () = told() => {
+                        info!("told twice: ending now");
+                        control.end();
+                        running.await;
+                    }
                 }
-            })
-            .await;
+            }
+        }
+        reloading.abort();
         Ok(())
     })
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match format {
+        LogFormat::Text => {
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            log.with_ansi(colours).init();
+        }
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
+    }
+}
+
+/// Where the configuration comes from.
+struct Files {
+    config: Option<PathBuf>,
+    /// From the command line.
+    listen: Option<SocketAddr>,
+}
+
+impl Files {
+    fn load(&self) -> Result<Config, ConfigError> {
+        let mut config = self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        Ok(config)
+    }
+
+    /// By what a change of the file is seen: its number, time of change and size.
+    fn stamp(&self) -> Option<(u64, i64, i64, u64)> {
+        let found = std::fs::metadata(self.config.as_deref()?).ok()?;
+        Some((found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
+    }
+}
+
+/// Reads the configuration again when its file changes, and on SIGHUP: that also where only a file
+/// changed that it names. A broken one is said and not used.
+async fn reload(files: Files, control: Control, mut hang_up: Signal) {
+    let mut seen = files.stamp();
+    loop {
+        let asked = tokio::select! {
+            asked = hang_up.recv() => asked.is_some(),
+            () = sleep(CONFIG_LOOK) => false,
+        };
+        let now = files.stamp();
+        // A file that is away for a moment is being replaced.
+        if !asked && (now.is_none() || now == seen) {
+            continue;
+        }
+        seen = now;
+        match files.load() {
+            Ok(config) => control.reload(config),
+            Err(error) => warn!("{error}; the configuration from before stays"),
+        }
+    }
 }
 
 /// Every connection is an open file, and the usual soft limit is 1024: takes what the hard limit

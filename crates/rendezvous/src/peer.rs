@@ -46,7 +46,11 @@ impl Peer for CameraSeat {
     type Message = FromCamera;
 
     fn handle(&mut self, message: FromCamera) -> Result<(), Refusal> {
-        self.room().camera_says(message)
+        let metrics = &self.room().telemetry().metrics;
+        metrics.messages_from_cameras.one();
+        self.room()
+            .camera_says(message)
+            .inspect_err(|refusal| metrics.count_error(refusal.error.code))
     }
 
     fn explain(Refusal { session, error, .. }: Refusal) -> String {
@@ -58,7 +62,9 @@ impl Peer for ViewerSeat {
     type Message = FromViewer;
 
     fn handle(&mut self, message: FromViewer) -> Result<(), Refusal> {
-        self.says(message)
+        let metrics = &self.room().telemetry().metrics;
+        metrics.messages_from_viewers.one();
+        self.says(message).inspect_err(|refusal| metrics.count_error(refusal.error.code))
     }
 
     fn explain(Refusal { error, .. }: Refusal) -> String {

@@ -16,19 +16,26 @@ use peercam_protocol::{
     },
     wire::encode,
 };
+use serde::Serialize;
 use tracing::{debug, info};
 
 use crate::{
     door::{self, Shown},
+    events::Event,
     hosting::Tenant,
     outbox::Outbox,
     peer::Refusal,
+    telemetry::Telemetry,
     turn::IceServers,
 };
 
+mod overview;
+
+pub(crate) use overview::RoomView;
+
 /// Tells the viewers of one room apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ViewerId(u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub(crate) struct ViewerId(pub(crate) u64);
 
 /// One room. Exists while somebody is in it.
 #[derive(Debug)]
@@ -36,6 +43,7 @@ pub(crate) struct Room {
     id: RoomId,
     /// Most candidates of one side in one session.
     candidates: u32,
+    telemetry: Arc<Telemetry>,
     state: Mutex<State>,
 }
 
@@ -116,12 +124,16 @@ impl Camera {
 type Mail<M> = Option<(Arc<Outbox>, M)>;
 
 impl Room {
-    pub(crate) fn new(id: RoomId, candidates: u32) -> Self {
-        Self { id, candidates, state: Mutex::default() }
+    pub(crate) fn new(id: RoomId, candidates: u32, telemetry: Arc<Telemetry>) -> Self {
+        Self { id, candidates, telemetry, state: Mutex::default() }
     }
 
     pub(crate) fn id(&self) -> &RoomId {
         &self.id
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     pub(crate) fn is_online(&self) -> bool {
@@ -177,6 +189,7 @@ impl Room {
             next: first_session,
         });
         info!(room = %self.id, waiting = state.viewers.len(), "a camera is here");
+        self.telemetry.tell(&Event::CameraOnline { room: self.id.clone() });
         Ok(())
     }
 
@@ -212,6 +225,7 @@ impl Room {
         let leaves = |camera: &mut Camera| Arc::ptr_eq(&camera.outbox, outbox);
         let Some(camera) = state.camera.take_if(leaves) else { return };
         info!(room = %self.id, sessions = camera.sessions.len(), "the camera left");
+        self.telemetry.tell(&Event::CameraOffline { room: self.id.clone() });
         let gone = ToViewer::Camera { online: false, ice_servers: Vec::new() };
         for outbox in state.forget_camera() {
             send(&outbox, &gone);
@@ -270,6 +284,7 @@ impl Room {
         viewer.standing = if online { Standing::Present } else { Standing::Waiting };
         send(&viewer.outbox, &ToViewer::Welcome { room: self.id.clone(), online, ice_servers });
         info!(room = %self.id, viewers = viewers.len(), "a viewer is here");
+        self.telemetry.tell(&Event::ViewerJoined { room: self.id.clone(), viewer: id });
         Ok(())
     }
 
@@ -279,6 +294,7 @@ impl Room {
         let Some(viewer) = state.viewers.remove(&id) else { return };
         if viewer.standing != Standing::Arriving {
             info!(room = %self.id, viewers = state.viewers.len(), "a viewer left");
+            self.telemetry.tell(&Event::ViewerLeft { room: self.id.clone(), viewer: id });
         }
         let Some((session, camera)) = viewer.session.zip(state.camera.as_mut()) else { return };
         camera.sessions.remove(&session);
@@ -330,6 +346,7 @@ impl Room {
             FromCamera::Bye { session, reason } => {
                 if let Some(viewer) = self.end(session)? {
                     info!(room = %self.id, %session, ?reason, "the camera ended a session");
+                    self.telemetry.tell(&Event::SessionEnded { room: self.id.clone(), session });
                     send(&viewer, &ToViewer::Bye { reason });
                 }
             }
@@ -341,11 +358,13 @@ impl Room {
             FromCamera::Error { session: Some(session), error } => {
                 if let Some(viewer) = self.end(session)? {
                     info!(room = %self.id, %session, code = ?error.code, "a session failed");
+                    self.tell_error(Some(session), &error);
                     send(&viewer, &ToViewer::Error { error });
                 }
             }
             FromCamera::Error { session: None, error } => {
                 info!(room = %self.id, code = ?error.code, "the camera reports an error");
+                self.tell_error(None, &error);
             }
         }
         Ok(())
@@ -363,6 +382,8 @@ impl Room {
                 let (camera, session, running) = self.begin(id)?;
                 let restarts = running || resume.is_some();
                 info!(room = %self.id, %session, %transport, restarts, "a session begins");
+                let room = self.id.clone();
+                self.telemetry.tell(&Event::SessionStarted { room, viewer: id, session });
                 Some((
                     camera,
                     ToCamera::Join { session, transport, offer, resume, pass, ice_servers },
@@ -480,7 +501,13 @@ impl Room {
         let camera = camera.as_mut()?;
         camera.end(session, viewers);
         info!(room = %self.id, %session, ?reason, "a viewer ended its session");
+        self.telemetry.tell(&Event::SessionEnded { room: self.id.clone(), session });
         Some((camera.outbox.clone(), ToCamera::Bye { session, reason }))
+    }
+
+    fn tell_error(&self, session: Option<SessionId>, error: &Error) {
+        let room = self.id.clone();
+        self.telemetry.tell(&Event::Error { room, session, code: error.code });
     }
 
     fn too_many_candidates(&self) -> Error {

@@ -24,8 +24,11 @@ use crate::{
     peer::Refusal,
     rate::AddressRates,
     room::{Room, ViewerId},
+    telemetry::Telemetry,
     turn::IceServers,
 };
+
+mod overview;
 
 /// All rooms in which somebody is.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ struct Directory {
     cameras: usize,
     /// Set when the server ends: nobody comes in any more.
     closed: bool,
+    telemetry: Arc<Telemetry>,
 }
 
 /// The camera's place in its room, given up when dropped.
@@ -91,12 +95,12 @@ pub(crate) struct Visitor {
 }
 
 impl Rooms {
-    pub(crate) fn new(settings: Settings, claims: Claims) -> Self {
+    pub(crate) fn new(settings: Settings, claims: Claims, telemetry: Arc<Telemetry>) -> Self {
         Self {
             joins: AddressRates::new(settings.limits.joins_per_address_per_minute, 60.0),
             claims,
             settings: RwLock::new(Arc::new(settings)),
-            directory: Mutex::default(),
+            directory: Mutex::new(Directory { telemetry, ..Directory::default() }),
         }
     }
 
@@ -106,7 +110,6 @@ impl Rooms {
     }
 
     /// From now on this holds for who comes; who is there is left alone.
-    #[allow(dead_code, reason = "the configuration will be read again while it runs")]
     pub(crate) fn configure(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
@@ -215,10 +218,9 @@ impl Directory {
         if self.closed {
             return Err(shutting_down());
         }
-        let room = self
-            .rooms
-            .entry(id)
-            .or_insert_with_key(|id| Arc::new(Room::new(id.clone(), candidates)));
+        let room = self.rooms.entry(id).or_insert_with_key(|id| {
+            Arc::new(Room::new(id.clone(), candidates, self.telemetry.clone()))
+        });
         Ok(room.clone())
     }
 
@@ -246,6 +248,10 @@ impl Drop for CameraSeat {
 }
 
 impl ViewerSeat {
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
     /// A message of the viewer.
     pub(crate) fn says(&self, message: FromViewer) -> Result<(), Refusal> {
         let mut ice_servers = Vec::new();
@@ -302,7 +308,7 @@ mod tests {
     fn rooms(limits: Limits) -> Arc<Rooms> {
         let claims = Claims::new([], None, &limits);
         let config = Config { limits, ..Config::default() };
-        Arc::new(Rooms::new(Settings::new(&config), claims))
+        Arc::new(Rooms::new(Settings::new(&config), claims, Arc::default()))
     }
 
     fn outbox() -> Arc<Outbox> {

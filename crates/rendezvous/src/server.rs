@@ -16,14 +16,19 @@ use tower_service::Service;
 use tracing::{debug, info, warn};
 
 use crate::{
+    admin::{self, AdminState},
     claims::Claims,
     config::Config,
+    control::{Control, Phase},
     endpoints::{Origin, Shared, router},
     gate::{Gate, Permit},
     rooms::{Rooms, Settings},
+    secret::{Secret, SecretError},
     state::{State, StateError},
     stream::Stream,
+    telemetry::Telemetry,
     tls::{Tls, TlsError},
+    webhooks::{Hook, WebhookError, Webhooks},
 };
 
 /// Longest life of an HTTP connection that does not become a WebSocket: bounds what a client
@@ -35,6 +40,18 @@ const HTTP_GOODBYE: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether the certificate's files have changed.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+
+/// Most connections to the admin listener: few people, and those who watch its events.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// Longest life of one of them, event streams included: what a person watches is asked for again.
+const ADMIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// How long webhooks have for the last events when the server has ended.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether all cameras have moved away.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// Largest head of a request. A room name of 10 000 characters is answered in words.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -56,7 +73,12 @@ pub struct Server {
     address: SocketAddr,
     tls: Option<Tls>,
     state: Option<State>,
-    config: Config,
+    /// The admin listener, and the secret that its users show.
+    admin: Option<(TcpListener, Secret)>,
+    hooks: Vec<Hook>,
+    control: Control,
+    /// From the beginning, so that no change is missed.
+    configs: watch::Receiver<Arc<Config>>,
 }
 
 /// Why there is no [`Server`].
@@ -76,6 +98,12 @@ pub enum BindError {
     /// It can't keep what it has to keep.
     #[error(transparent)]
     State(#[from] StateError),
+    /// It can't know its administrator.
+    #[error("admin: {0}")]
+    Admin(#[from] SecretError),
+    /// It can't tell of events.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
 }
 
 /// The way out.
@@ -96,15 +124,23 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 impl Server {
-    /// Opens the state directory, and listens on the address of the configuration with the
-    /// certificate that it names. Nobody is served before [`Server::run`].
+    /// Opens the state directory, and listens on the addresses of the configuration with the files
+    /// that it names. Nobody is served before [`Server::run`].
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         let tls = config.tls.clone().map(Tls::load).transpose()?;
         let state = config.state_dir.as_deref().map(State::open).transpose()?;
-        let failed = |source| BindError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, tls, state, config })
+        let hooks = config.webhooks.iter().map(Hook::load).collect::<Result<_, _>>()?;
+        let listener = listen(config.listen).await?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| BindError::Listen { address: config.listen, source })?;
+        let admin = match &config.admin {
+            Some(admin) => Some((listen(admin.listen).await?, Secret::load(&admin.secret_file)?)),
+            None => None,
+        };
+        let control = Control::new(config);
+        let configs = control.configs();
+        Ok(Self { listener, address, tls, state, admin, hooks, control, configs })
     }
 
     /// Where it listens; the port is the real one where the configuration had 0.
@@ -112,17 +148,34 @@ impl Server {
         self.address
     }
 
+    /// Where it listens for its administrator, if it does.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.0.local_addr().ok()
+    }
+
     /// How its addresses begin: `http`, or `https` where it does TLS.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// Serves until `shutdown` is done; then tells everybody, and returns when every connection
-    /// is closed, which takes no more than three seconds.
+    /// By what it is told things while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Serves until `shutdown` is done, or [`Control::drain`] was called; then gives cameras the
+    /// time of the configuration to move to another server, tells everybody that is left, and
+    /// returns when every connection is closed. Where there is no camera that takes no more than
+    /// three seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, tls, state, config, .. } = self;
-        let (tasks, mut ended) = Tasks::new();
+        let Self { listener, tls, state, admin, hooks, control, configs, .. } = self;
+        let config = control.config();
         let limits = &config.limits;
+        let telemetry = Arc::<Telemetry>::default();
+        let webhooks = Webhooks::new(telemetry.clone());
+        webhooks.serve(hooks);
+        let (tasks, mut ended) = Tasks::new();
+        let gate = Gate::new(limits.http_connections, limits.http_connections_per_address);
         let (key, claims) = match state {
             Some(State { key, claims, store }) => {
                 info!(claims = claims.len(), "the claims to rooms are kept");
@@ -133,38 +186,144 @@ impl Server {
                 (None, Claims::new([], None, limits))
             }
         };
-        let rooms = Arc::new(Rooms::new(Settings::new(&config), claims));
-        let mut http = HttpServer {
-            gate: Gate::new(limits.http_connections, limits.http_connections_per_address),
-            request_time: Duration::from_secs(limits.request_seconds),
-            router: router(Arc::new(Shared {
-                websockets: Gate::new(limits.connections, limits.connections_per_address),
-                rooms: rooms.clone(),
-                key,
-                tasks: tasks.clone(),
-                config: config.clone(),
-            })),
+        let rooms = Rooms::new(Settings::new(&config), claims, telemetry.clone());
+        let shared = Arc::new(Shared {
+            control: control.clone(),
+            telemetry,
+            rooms: Arc::new(rooms),
+            key,
+            websockets: Gate::new(limits.connections, limits.connections_per_address),
+            http: gate.clone(),
+            tasks: tasks.clone(),
+        });
+        let http = HttpServer {
+            gate,
+            router: router(shared.clone()),
+            lifetime: HTTP_LIFETIME,
             tls: tls.clone(),
-            tasks,
-            config,
+            tasks: tasks.clone(),
+            shared: shared.clone(),
         };
-        tokio::select! {
-            () = http.accept_all(listener) => {}
-            () = keep_fresh(tls) => {}
-            () = shutdown => {}
+        let (admin_listener, admin_state) = match admin {
+            Some((listener, secret)) => {
+                (Some(listener), Some(AdminState::new(shared.clone(), secret)))
+            }
+            None => (None, None),
+        };
+        let admin = admin_state.clone().map(|state| HttpServer {
+            gate: Gate::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS),
+            router: admin::router(state),
+            lifetime: ADMIN_LIFETIME,
+            tls: tls.clone().filter(|_| config.admin.as_ref().is_some_and(|admin| admin.tls)),
+            tasks,
+            shared: shared.clone(),
+        });
+        drop(config);
+
+        {
+            let serving = async {
+                tokio::select! {
+                    () = http.accept_all(listener) => {}
+                    () = accept_admin(admin.as_ref(), admin_listener) => {}
+                    () = keep_fresh(tls.as_ref()) => {}
+                    () = follow(configs, &shared, tls.as_ref(), admin_state.as_deref(), &webhooks) => {}
+                }
+            };
+            let mut serving = std::pin::pin!(serving);
+            tokio::select! {
+                () = serving.as_mut() => {}
+                () = shutdown => {}
+                () = control.reached(Phase::Draining) => {}
+            }
+            info!("shutting down");
+            control.advance(Phase::Draining);
+            tokio::select! {
+                () = serving => {}
+                () = drain(&shared) => {}
+                () = control.reached(Phase::Ending) => {}
+            }
         }
-        info!("shutting down");
-        rooms.close();
+        control.advance(Phase::Ending);
+        shared.rooms.close();
         http.tasks.stop();
         // The last clone of `Tasks` goes with the last task.
-        drop(http);
+        drop((http, admin, admin_state, shared));
         ended.recv().await;
+        webhooks.finish(LAST_EVENTS).await;
         info!("every connection is closed");
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| BindError::Listen { address, source })
+}
+
+/// Lets nobody in from now on, tells cameras to move, and waits until they have, or their time is
+/// over.
+async fn drain(shared: &Shared) {
+    let time = shared.config().drain;
+    if time.is_zero() {
+        return;
+    }
+    // What they choose from ends sooner, so that the last one has time to open its connection.
+    shared.rooms.drain(time * 4 / 5);
+    if shared.rooms.cameras() == 0 {
+        return;
+    }
+    info!(cameras = shared.rooms.cameras(), seconds = time.as_secs(), "cameras are told to move");
+    let moved = async {
+        while shared.rooms.cameras() > 0 {
+            sleep(DRAIN_LOOK).await;
+        }
+    };
+    match timeout(time, moved).await {
+        Ok(()) => info!("all cameras have moved"),
+        Err(_) => warn!(cameras = shared.rooms.cameras(), "cameras that stayed are sent away"),
+    }
+}
+
+async fn accept_admin(server: Option<&HttpServer>, listener: Option<TcpListener>) {
+    match server.zip(listener) {
+        Some((server, listener)) => server.accept_all(listener).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does for ever what a new configuration asks for, as far as it is not looked up each time.
+async fn follow(
+    mut configs: watch::Receiver<Arc<Config>>,
+    shared: &Shared,
+    tls: Option<&Tls>,
+    admin: Option<&AdminState>,
+    webhooks: &Webhooks,
+) {
+    // An error says that nobody can tell any more.
+    while configs.changed().await.is_ok() {
+        let config = configs.borrow_and_update().clone();
+        let limits = &config.limits;
+        shared.http.set(limits.http_connections, limits.http_connections_per_address);
+        shared.websockets.set(limits.connections, limits.connections_per_address);
+        shared.rooms.configure(Settings::new(&config));
+        if let Some((tls, files)) = tls.zip(config.tls.clone()) {
+            tls.use_files(files);
+        }
+        if let Some((admin, table)) = admin.zip(config.admin.as_ref()) {
+            match Secret::load(&table.secret_file) {
+                Ok(secret) => admin.set_secret(secret),
+                Err(error) => warn!("admin: {error}; the secret from before holds"),
+            }
+        }
+        match config.webhooks.iter().map(Hook::load).collect() {
+            Ok(hooks) => webhooks.serve(hooks),
+            Err(error) => warn!("{error}; the webhooks from before stay"),
+        }
+    }
+    std::future::pending().await
+}
+
 /// Looks after the certificate's files for ever.
-async fn keep_fresh(tls: Option<Tls>) {
+async fn keep_fresh(tls: Option<&Tls>) {
     let Some(tls) = tls else { return std::future::pending().await };
     loop {
         sleep(CERTIFICATE_LOOK).await;
@@ -209,10 +368,11 @@ impl Tasks {
 
 /// Serves TCP connections as long as they speak HTTP.
 struct HttpServer {
-    config: Config,
+    shared: Arc<Shared>,
     gate: Arc<Gate>,
-    request_time: Duration,
     router: Router,
+    /// How long a connection that stays HTTP may last.
+    lifetime: Duration,
     /// Where connections begin with a handshake.
     tls: Option<Tls>,
     tasks: Tasks,
@@ -220,7 +380,7 @@ struct HttpServer {
 
 impl HttpServer {
     /// Takes connections for ever.
-    async fn accept_all(&mut self, listener: TcpListener) {
+    async fn accept_all(&self, listener: TcpListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => self.accept(stream, peer),
@@ -240,12 +400,17 @@ impl HttpServer {
             debug!(%error, "could not set TCP_NODELAY");
         }
         let ip = peer.ip();
-        let proxy = self.config.trusted_proxies.contains(&ip.to_canonical());
+        let proxy = self.shared.config().trusted_proxies.contains(&ip.to_canonical());
         match self.gate.enter((!proxy).then_some(ip)) {
             Ok(permit) => self.tasks.spawn(self.serve(stream, peer, permit)),
-            Err(error) if self.tls.is_none() => refuse(stream, &error.message),
-            // Saying so would take a handshake: work for those who are too many already.
-            Err(error) => debug!("a connection was refused: {}", error.message),
+            Err(error) => {
+                debug!("a connection was refused: {}", error.message);
+                self.shared.telemetry.metrics.connections_refused.one();
+                // To say so by TLS takes a handshake: work for those who are too many already.
+                if self.tls.is_none() {
+                    refuse(stream, &error.message);
+                }
+            }
         }
     }
 
@@ -263,18 +428,21 @@ impl HttpServer {
             // A `Router` is always ready.
             router.clone().call(request.map(Body::new))
         });
+        let request_time = Duration::from_secs(self.shared.config().limits.request_seconds);
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(self.request_time)
-            .max_buf_size(HEAD_BYTES);
+        http.timer(TokioTimer::new()).header_read_timeout(request_time).max_buf_size(HEAD_BYTES);
         let stopped = self.tasks.stopped();
-        let (tls, request_time) = (self.tls.clone(), self.request_time);
+        let handshake = self.tls.clone().map(|tls| (tls, self.shared.telemetry.clone()));
+        let lifetime = self.lifetime;
         async move {
-            let stream = match tls {
+            let stream = match handshake {
                 None => Stream::Plain(stream),
-                Some(tls) => match Box::pin(tls.accept(stream, request_time)).await {
+                Some((tls, telemetry)) => match Box::pin(tls.accept(stream, request_time)).await {
                     Ok(stream) => Stream::Secure(Box::new(stream)),
-                    Err(error) => return debug!(%error, "a TLS handshake failed"),
+                    Err(error) => {
+                        telemetry.metrics.tls_failures.one();
+                        return debug!(%error, "a TLS handshake failed");
+                    }
                 },
             };
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -282,7 +450,7 @@ impl HttpServer {
             let ended = tokio::select! {
                 result = connection.as_mut() => Some(result),
                 () = stopped => None,
-                () = sleep(HTTP_LIFETIME) => None,
+                () = sleep(lifetime) => None,
             };
             let result = match ended {
                 Some(result) => result,
@@ -300,7 +468,6 @@ impl HttpServer {
 
 /// Says in HTTP, without waiting, that there is no room for one more connection.
 fn refuse(mut stream: TcpStream, message: &str) {
-    debug!("a connection was refused: {message}");
     let response = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
          content-length: {}\r\nretry-after: 5\r\nconnection: close\r\n\r\n{message}\n",

@@ -131,6 +131,11 @@ impl Tls {
     pub(crate) fn refresh(&self) {
         self.certificate.refresh(None);
     }
+
+    /// The same with other files from now on; the same files are read again too.
+    pub(crate) fn use_files(&self, files: TlsFiles) {
+        self.certificate.refresh(Some(files));
+    }
 }
 
 impl Certificate {

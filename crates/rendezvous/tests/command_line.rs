@@ -9,7 +9,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use peercam_protocol::signalling::ErrorCode;
+use peercam_protocol::signalling::{ErrorCode, ToCamera};
 use support::*;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
@@ -155,4 +155,76 @@ async fn both_signals_end_it_in_order_and_its_log_names_rooms_but_no_addresses()
         child.stdout.take().unwrap().read_to_string(&mut stdout).await.unwrap();
         assert_eq!(stdout, "", "standard output is for data");
     }
+}
+
+/// Waits for a line of the log with these words.
+async fn says(log: &mut Lines<BufReader<ChildStderr>>, words: &str) -> String {
+    loop {
+        let line = soon(words, log.next_line()).await.unwrap();
+        let line = line.unwrap_or_else(|| panic!("ended without saying {words:?}"));
+        if line.contains(words) {
+            return line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let (mut child, address, mut log) = serving(&["--listen", "127.0.0.1:0"]).await;
+    let uri = format!("ws://{address}/host/front-door");
+    let mut camera: Camera = Camera::connect(&uri, &[]).await;
+    let ToCamera::Challenge { nonce } = camera.hears().await else { panic!("no challenge") };
+    camera.says(Identity::of("front-door").prove(&address, "front-door", &nonce)).await;
+    assert!(matches!(camera.hears().await, ToCamera::Hosting { .. }));
+    signal(&child, Signal::SIGTERM);
+    assert!(matches!(camera.hears().await, ToCamera::Move { .. }));
+    signal(&child, Signal::SIGINT);
+    says(&mut log, "ending now").await;
+    assert!(matches!(camera.hears().await, ToCamera::Error { .. }));
+    camera.is_closed(1001).await;
+    assert_eq!(soon("the end", child.wait()).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_changed_configuration_is_taken_and_a_broken_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rendezvous.toml");
+    let name = file.to_str().unwrap();
+    std::fs::write(&file, "[limits]\nrooms = 3\n").unwrap();
+    let (child, address, mut log) = serving(&["--config", name, "--listen", "127.0.0.1:0"]).await;
+
+    // By itself when the file changes, and when told.
+    std::fs::write(&file, "listen = \"127.0.0.1:1\"\n[metrics]\npublic = true\n").unwrap();
+    says(&mut log, "was read again").await;
+    std::fs::write(&file, "[limits]\nroms = 3\n").unwrap();
+    let line = says(&mut log, "stays").await;
+    assert!(line.contains(&format!("{name}:2: ")), "{line}");
+    std::fs::write(&file, "[log]\nformat = \"json\"\n").unwrap();
+    signal(&child, Signal::SIGHUP);
+    let line = says(&mut log, "needs a restart").await;
+    assert!(line.contains("log.format") && !line.contains("listen"), "{line}");
+
+    // Still there.
+    let mut viewer: Viewer = Viewer::connect(&format!("ws://{address}/watch/a"), &[]).await;
+    viewer.hears().await;
+}
+
+#[tokio::test]
+async fn the_log_can_be_json_and_holds_no_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rendezvous.toml");
+    std::fs::write(&file, "[log]\nformat = \"json\"\n").unwrap();
+    let arguments = ["--config", file.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut child = program(&arguments).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = says(&mut log, "listening on").await;
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = json["message"].as_str().unwrap().split_once("http://").unwrap().1.to_owned();
+    let mut viewer: Viewer =
+        Viewer::connect(&format!("ws://{address}/watch/front-door"), &[]).await;
+    viewer.hears().await;
+    let line = says(&mut log, "a viewer is here").await;
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&json["room"], &json["level"]), (&"front-door".into(), &"INFO".into()));
+    assert!(!line.contains("127.0.0.1"), "{line}");
 }

@@ -21,8 +21,10 @@ fn the_example_shows_every_key() {
         names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
     let mut missing = Vec::new();
-    let tables = ["?", "[tls]\n?", "[rooms]\n?", "[limits]\n?", "[liveness]\n?"];
-    for text in tables.into_iter().chain(["[[ice-servers]]\n?"]) {
+    let tables = ["tls", "admin", "metrics", "log", "rooms", "limits", "liveness"];
+    let tables = tables.into_iter().map(|name| format!("[{name}]\n?"));
+    let lists = ["ice-servers", "webhooks"].into_iter().map(|name| format!("[[{name}]]\n?"));
+    for text in ["?".to_owned()].into_iter().chain(tables).chain(lists) {
         let keys = known(&text.replace('?', "nothing = 1"));
         assert!(!keys.is_empty());
         missing.extend(keys.into_iter().filter(|key| {

@@ -104,15 +104,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 }
 
 /// Hands events to the agent and sends what the agent says, until the connection ends. `changes`
-/// tells that this machine's network has changed.
+/// tells that this machine's network has changed. When the server asks the camera to move, `moves`
+/// is told in what time.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     ends: Ends,
     events: &mpsc::Sender<Event>,
     outgoing: &mut mpsc::Receiver<FromCamera>,
     changes: &mut watch::Receiver<()>,
+    moves: &watch::Sender<Option<Duration>>,
 ) -> Ended {
-    match try_serve(wire, ends, events, outgoing, changes).await {
+    match try_serve(wire, ends, events, outgoing, changes, moves).await {
         Ok(never) => match never {},
         Err(ended) => ended,
     }
@@ -124,6 +126,7 @@ async fn try_serve<S: AsyncRead + AsyncWrite + Unpin>(
     events: &mpsc::Sender<Event>,
     outgoing: &mut mpsc::Receiver<FromCamera>,
     changes: &mut watch::Receiver<()>,
+    moves: &watch::Sender<Option<Duration>>,
 ) -> Result<std::convert::Infallible, Ended> {
     let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -135,7 +138,7 @@ async fn try_serve<S: AsyncRead + AsyncWrite + Unpin>(
         tokio::select! {
             heard = wire.next() => {
                 doubted = None;
-                understand(heard?, wire, events).await?;
+                understand(heard?, wire, events, moves).await?;
             }
             message = outgoing.recv() => match message {
                 Some(message) => wire.say(&message).await?,
@@ -161,8 +164,13 @@ async fn understand<S: AsyncRead + AsyncWrite + Unpin>(
     heard: Heard,
     wire: &mut Wire<S>,
     events: &mpsc::Sender<Event>,
+    moves: &watch::Sender<Option<Duration>>,
 ) -> Result<(), Ended> {
     match heard {
+        Heard::Message(ToCamera::Move { within_ms }) => {
+            moves.send_replace(Some(Duration::from_millis(within_ms.into())));
+            Ok(())
+        }
         Heard::Message(ToCamera::Hosting { .. }) => {
             let error = Error::new(ErrorCode::OutOfOrder, "the room is hosted already");
             wire.complain(error).await
@@ -255,7 +263,9 @@ mod tests {
         let (_changer, mut changes) = watch::channel(());
         let ends = Ends { local: ENDS.parse().unwrap(), peer: ENDS.parse().unwrap() };
         let begun = Instant::now();
-        let ended = serve(&mut wire, ends, &events, &mut outgoing, &mut changes).await;
+        let ended =
+            serve(&mut wire, ends, &events, &mut outgoing, &mut changes, &watch::Sender::new(None))
+                .await;
         let after = begun.elapsed();
         server.abort();
         talker.abort();

@@ -19,6 +19,9 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 /// the server notices within half a minute.
 const RETRY_TAKEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(60));
 
+/// Longest time over which a move that a server asks for is spread.
+const LONGEST_MOVE: Duration = Duration::from_secs(600);
+
 /// See [`super::Client`].
 pub(super) struct Keeper {
     pub plan: Plan,
@@ -107,19 +110,26 @@ impl Keeper {
             if self.events.send(event).await.is_err() {
                 return Lost::ByAgent;
             }
-            let better = tokio::select! {
+            let (told, mut moves) = watch::channel(None);
+            let other = tokio::select! {
                 ended = connection::serve(
-                    &mut wire, ends, &self.events, &mut outgoing, &mut self.changes,
+                    &mut wire, ends, &self.events, &mut outgoing, &mut self.changes, &told,
                 ) => Err(ended),
-                better = find_better(&self.plan, nth) => Ok(better),
+                (better, found) = find_better(&self.plan, nth) => {
+                    info!("{} is back and preferred to {server}", self.plan.servers[better]);
+                    Ok((better, found))
+                }
+                (other, found) = find_other(&self.plan, nth, &mut moves) => {
+                    info!("{server} is about to end: moved to {}", self.plan.servers[other]);
+                    Ok((other, found))
+                }
             };
             // Messages on the way out belong to this connection and end with it.
             drop(outgoing);
-            match better {
-                Ok((better, found)) => {
-                    info!("{} is back and preferred to {server}", self.plan.servers[better]);
+            match other {
+                Ok(other) => {
                     tokio::spawn(wire.close());
-                    (nth, hosted) = (better, found);
+                    (nth, hosted) = other;
                 }
                 Err(Ended::ByAgent) => {
                     wire.close().await;
@@ -181,5 +191,32 @@ async fn find_better(plan: &Plan, nth: usize) -> (usize, Hosted) {
                 Err(_) => debug!("{server} is still of no use"),
             }
         }
+    }
+}
+
+/// Waits until the server at `nth` asks the camera to move; then, at a moment of its own choice, for
+/// one that takes it in: the next in the list, or one before, or the same where several stand
+/// behind one name. The room is left only then; where none is found, when the server ends.
+async fn find_other(
+    plan: &Plan,
+    nth: usize,
+    moves: &mut watch::Receiver<Option<Duration>>,
+) -> (usize, Hosted) {
+    let Some(within) = moves.wait_for(Option::is_some).await.ok().and_then(|within| *within) else {
+        return std::future::pending().await;
+    };
+    let within = within.min(LONGEST_MOVE);
+    tokio::time::sleep(Backoff::new(within, within).pause(0)).await;
+    let mut attempts = 0;
+    loop {
+        let count = plan.servers.len();
+        for other in (1..=count).map(|step| (nth + step) % count) {
+            match open(&plan.servers[other], plan).await {
+                Ok(hosted) => return (other, hosted),
+                Err(_) => debug!("{} is of no use now", plan.servers[other]),
+            }
+        }
+        tokio::time::sleep(RETRY.pause(attempts)).await;
+        attempts = attempts.saturating_add(1);
     }
 }

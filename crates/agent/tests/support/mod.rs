@@ -55,9 +55,20 @@ impl Rendezvous {
     }
 
     async fn start_as(listen: SocketAddr, ice_servers: Vec<IceServer>) -> Self {
+        Self::configured(|config| {
+            config.listen = listen;
+            config.ice_servers = ice_servers;
+        })
+        .await
+    }
+
+    /// With another configuration than the usual one.
+    pub async fn configured(change: impl FnOnce(&mut peercam_rendezvous::Config)) -> Self {
         let mut config = peercam_rendezvous::Config::default();
-        config.listen = listen;
-        config.ice_servers = ice_servers;
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        // Cameras that have nowhere to go need no time for it.
+        config.drain = Duration::ZERO;
+        change(&mut config);
         let server = peercam_rendezvous::Server::bind(config).await.unwrap();
         let address = server.local_addr();
         let (shutdown, ended) = oneshot::channel::<()>();

@@ -144,12 +144,12 @@ impl Whep {
     async fn post(&self, room: RoomId, request: Request<Body>) -> Result<Response, Problem> {
         let shared = &self.shared;
         let ice_bytes = shared.rooms.settings().ice_servers.renewed_bytes();
-        let rules = Rules::for_viewer(&shared.config.limits, shared.config.liveness, ice_bytes);
+        let config = shared.config();
+        let rules = Rules::for_viewer(&config.limits, config.liveness, ice_bytes);
         must_be(SDP, ACCEPT_POST, request.headers())?;
         let token = bearer(request.headers());
         let origin = request.extensions().get::<Origin>();
-        let address =
-            origin.and_then(|origin| client_address(&shared.config, origin, request.headers()));
+        let address = origin.and_then(|origin| client_address(&config, origin, request.headers()));
         let permit = shared.websockets.enter(address)?;
         let offer = self.read(request, OFFER_BYTES).await?;
         let bad = |problem| Problem::new(StatusCode::BAD_REQUEST, problem);
@@ -169,7 +169,7 @@ impl Whep {
             None => None,
         };
         let location = format!("{PREFIX}{room}/{}", place.name());
-        let limits = &shared.config.limits;
+        let limits = &config.limits;
         let pace = TokenBucket::new(
             f64::from(limits.viewer_messages_per_second),
             limits.viewer_message_burst,
@@ -202,7 +202,7 @@ impl Whep {
         must_be(SDP_FRAGMENT, ACCEPT_PATCH, request.headers())?;
         let condition = condition(request.headers());
         let text = self.read(request, FRAGMENT_BYTES).await?;
-        let most = self.shared.config.limits.candidates as usize;
+        let most = self.shared.config().limits.candidates as usize;
         let fragment = Fragment::parse(&text, most)
             .map_err(|problem| Problem::new(StatusCode::BAD_REQUEST, problem))?;
         let (reply, patched) = oneshot::channel();
@@ -248,7 +248,7 @@ impl Whep {
 
     /// The body of a request.
     async fn read(&self, request: Request<Body>, most: usize) -> Result<String, Problem> {
-        let limit = Duration::from_secs(self.shared.config.limits.request_seconds);
+        let limit = Duration::from_secs(self.shared.config().limits.request_seconds);
         let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly");
         let body = timeout(limit, collect(request.into_body(), most)).await.map_err(late)??;
         String::from_utf8(body)

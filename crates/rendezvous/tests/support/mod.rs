@@ -13,7 +13,7 @@ use peercam_protocol::{
     },
     wire::{decode, encode},
 };
-use peercam_rendezvous::{Config, Server};
+use peercam_rendezvous::{Config, Control, Server};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,6 +42,11 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// A running server.
 pub struct Rendezvous {
     pub address: SocketAddr,
+    /// The administrator's listener.
+    pub admin: Option<SocketAddr>,
+    pub control: Control,
+    /// As it was started with.
+    pub config: Config,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
 }
@@ -55,12 +60,15 @@ impl Rendezvous {
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.listen = "127.0.0.1:0".parse().unwrap();
+        // The cameras of tests don't move.
+        config.drain = Duration::ZERO;
         change(&mut config);
-        let server = Server::bind(config).await.unwrap();
+        let server = Server::bind(config.clone()).await.unwrap();
         let address = server.local_addr();
+        let (admin, control) = (server.admin_addr(), server.control());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async { _ = stopped.await }));
-        Self { address, stop: Some(stop), running }
+        Self { address, admin, control, config, stop: Some(stop), running }
     }
 
     /// Tells the server to end; it is gone when this returns.
@@ -71,6 +79,11 @@ impl Rendezvous {
 
     /// The server is gone when this returns: it has been told to end.
     pub async fn stopped(self) {
+        soon("the server to end", self.running).await.unwrap();
+    }
+
+    /// It is gone when this returns.
+    pub async fn ended(self) {
         soon("the server to end", self.running).await.unwrap();
     }
 
