@@ -45,4 +45,4 @@ pub use link::ShareLink;
 pub use proof::Fingerprint;
 pub use room::RoomId;
 pub use token::{Action, Claims, Token, TokenError};
-pub use wire::{SUBPROTOCOL, TAKEOVER_HEADER, TOKEN_SUBPROTOCOL};
+pub use wire::{SUBPROTOCOL, TOKEN_SUBPROTOCOL};

@@ -12,12 +12,6 @@ use crate::signalling::{Error, ErrorCode};
 /// old peer would misunderstand a new one.
 pub const SUBPROTOCOL: &str = "peercam.v1";
 
-/// Header of a camera's request to host, with a [`crate::signalling::ResumeKey`] that it makes
-/// anew each time it starts and gives to nobody else. A camera whose network changed comes back
-/// while the server still takes its dead connection for alive: by the key the server sees that it
-/// is the same camera, and lets it have its room at once.
-pub const TAKEOVER_HEADER: &str = "peercam-takeover";
-
 /// A viewer shows his token when he connects, too, as a second subprotocol: this and the token. So
 /// it stands in no address and in no log, and costs no round trip before the rendezvous can hand
 /// out TURN credentials.

@@ -15,8 +15,8 @@ use super::{
 
 /// Waiting between attempts after a failure, at most.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-/// The same while another camera has the room: it may be this one's own dead connection, which
-/// the server notices within half a minute.
+/// The same where the server does not want this camera, or not in this room: that changes when
+/// people change something.
 const RETRY_TAKEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(60));
 
 /// Longest time over which a move that a server asks for is spread.

@@ -26,7 +26,7 @@ use std::{
 
 use peercam_protocol::{
     RoomId,
-    signalling::{Error, FromCamera, IceServer, ResumeKey, ToCamera},
+    signalling::{Error, FromCamera, IceServer, ToCamera},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -69,9 +69,6 @@ pub struct Plan {
     pub bearer: Option<String>,
     /// By what the camera shows that it is who it says.
     pub access: Access,
-    /// By what a server that asks for no proof knows this camera again while it still holds its
-    /// dead connection.
-    pub takeover: Option<ResumeKey>,
     /// How often the preferred servers are tried while the room is on a lesser one: at random
     /// between a half and the whole of this.
     pub reconsider: Duration,
@@ -80,11 +77,8 @@ pub struct Plan {
 impl Plan {
     /// For this run of the program.
     pub fn new(servers: Vec<ServerUrl>, room: RoomId, tls: Tls, access: Access) -> Self {
-        let mut key = [0; 16];
-        // Without random numbers a dead connection is found out the slow way.
-        let takeover = getrandom::fill(&mut key).is_ok().then(|| ResumeKey::from_bytes(key));
         let bearer = None;
-        Self { servers, room, tls, access, bearer, takeover, reconsider: RECONSIDER }
+        Self { servers, room, tls, access, bearer, reconsider: RECONSIDER }
     }
 }
 

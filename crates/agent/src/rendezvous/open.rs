@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use peercam_protocol::{
-    Nonce, RoomId, SUBPROTOCOL, TAKEOVER_HEADER,
+    Nonce, RoomId, SUBPROTOCOL,
     signalling::{Error, ErrorCode, IceServer, ToCamera},
     wire,
 };
@@ -102,12 +102,6 @@ async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     let authority = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let authority = authority.to_owned();
     headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-    if let Some(key) = &plan.takeover
-        && let Ok(mut key) = HeaderValue::from_str(key.as_str())
-    {
-        key.set_sensitive(true);
-        headers.insert(TAKEOVER_HEADER, key);
-    }
     if let Some(token) = &plan.bearer {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| Ended::Failed("the token can't stand in a header".to_owned()))?;
@@ -129,7 +123,7 @@ async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((Wire::new(socket), authority))
 }
 
-/// Shows that the room is ours, where the server asks for that, and waits until it agrees.
+/// Shows that the room is ours, and waits until the server agrees.
 async fn until_hosting<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     server: &ServerUrl,
@@ -154,7 +148,7 @@ async fn until_hosting<S: AsyncRead + AsyncWrite + Unpin>(
                     format!("the server gives the room {room} where {asked} was asked for");
                 return Err(Ended::Failed(problem));
             }
-            Heard::Message(ToCamera::Hosting { room, ice_servers, time }) => {
+            Heard::Message(ToCamera::Hosting { room, ice_servers, time }) if proven.is_some() => {
                 if let (Some(nonce), Some(time)) = (proven, time) {
                     plan.access.hear_time(&server.to_string(), &room, &nonce, &time);
                 }
@@ -165,7 +159,10 @@ async fn until_hosting<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Heard::Message(message) => {
                 debug!("out of order: {message:?}");
-                let error = Error::new(ErrorCode::OutOfOrder, "expected \"hosting\" first");
+                let error = Error::new(
+                    ErrorCode::OutOfOrder,
+                    "expected \"challenge\" and \"hosting\" first",
+                );
                 wire.complain(error).await?;
             }
             Heard::Nonsense(error) => wire.complain(error).await?,
