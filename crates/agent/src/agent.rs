@@ -12,8 +12,8 @@ use peercam_media::Camera;
 use peercam_protocol::{
     Fingerprint, RoomId,
     signalling::{
-        ByeReason, Candidate, Error, ErrorCode, FromCamera, IceServer, Pass, ResumeKey, SessionId,
-        ToCamera, Transport,
+        ByeReason, Candidate, Door, Error, ErrorCode, FromCamera, IceServer, Pass, ResumeKey,
+        SessionId, ToCamera, Transport,
     },
 };
 use tokio::{
@@ -244,9 +244,13 @@ impl Agent<'_> {
     fn hear(&mut self, id: HostId, event: Event) {
         match event {
             Event::Hosting { server, room, ice_servers, outbox } => {
-                match server.watch_link(&room) {
-                    Some(link) => info!("hosting room {room}: watch at {link}"),
-                    None => info!("hosting room {room} on {server}"),
+                match (server.watch_link(&room), self.access.door()) {
+                    (Some(link), Door::Open) => info!("hosting room {room}: watch at {link}"),
+                    (_, Door::Open) => info!("hosting room {room} on {server}"),
+                    (_, Door::Token) => info!(
+                        "hosting room {room} on {server}: a link that opens it comes from \
+                         \"peercamctl share\""
+                    ),
                 }
                 self.linked += 1;
                 let servers = Servers::new(&ice_servers, &self.host.turn);
