@@ -170,7 +170,7 @@ impl Clock {
         due.then(|| self.memory.clone())
     }
 
-    /// This is in the file.
+    /// This is in the file, or was tried to be put there.
     pub fn wrote(&mut self, memory: &Memory) {
         self.written = memory.known;
         self.changed = memory.servers != self.memory.servers;

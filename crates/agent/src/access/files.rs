@@ -56,14 +56,11 @@ impl Files {
 
     /// Writes what `state` is once it is this writer's turn. Blocks.
     pub fn write_book(&self, state: impl FnOnce() -> Book) -> Result<(), Error> {
-        write(&self.book, || Some(state())).map(drop)
+        write(&self.book, || Some(state()))
     }
 
-    /// The same, if there is something. What was written.
-    pub fn write_clock(
-        &self,
-        state: impl FnOnce() -> Option<Memory>,
-    ) -> Result<Option<Memory>, Error> {
+    /// The same, if there is something.
+    pub fn write_clock(&self, state: impl FnOnce() -> Option<Memory>) -> Result<(), Error> {
         write(&self.clock, state)
     }
 }
@@ -71,13 +68,12 @@ impl Files {
 fn write<T: Serialize>(
     file: &Mutex<PathBuf>,
     state: impl FnOnce() -> Option<T>,
-) -> Result<Option<T>, Error> {
+) -> Result<(), Error> {
     let file = file.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(state) = state() else { return Ok(None) };
+    let Some(state) = state() else { return Ok(()) };
     let failed = |problem: String| Error { file: file.clone(), problem };
     let text = toml::to_string(&state).map_err(|error| failed(error.to_string()))?;
-    durable::write(&file, text.as_bytes()).map_err(|error| failed(error.to_string()))?;
-    Ok(Some(state))
+    durable::write(&file, text.as_bytes()).map_err(|error| failed(error.to_string()))
 }
 
 /// None: it is damaged, and moved aside for whoever wants to know.

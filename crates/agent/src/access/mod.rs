@@ -142,6 +142,10 @@ impl Access {
             warn!("all that was shared up to now is revoked: share anew");
             let mut book = Book::default();
             book.revoke_all(clock.now(kernel::read()));
+            // At once: the next start must not take the missing file for that of a new camera.
+            if let Err(error) = files.write_book(|| book.clone()) {
+                warn!("{error}");
+            }
             book
         });
         Self(Arc::new(Shared {
@@ -400,11 +404,13 @@ impl Shared {
     }
 
     fn keep_clock(&self, at_once: bool) -> Result<(), files::Error> {
-        let written = self.files.write_clock(|| lock(&self.clock).to_write(at_once))?;
-        if let Some(memory) = written {
-            lock(&self.clock).wrote(&memory);
-        }
-        Ok(())
+        self.files.write_clock(|| {
+            let mut clock = lock(&self.clock);
+            let memory = clock.to_write(at_once)?;
+            // Also where it fails: a disk that is full is not tried, and complained about, for ever.
+            clock.wrote(&memory);
+            Some(memory)
+        })
     }
 }
 
