@@ -190,7 +190,7 @@ async fn without_a_named_room_it_has_its_own_and_keeps_it() {
     let rendezvous = Rendezvous::start().await;
     let text = format!(
         "state-dir = {:?}\ncontrol = {{ enabled = false }}\n\
-         rendezvous = {{ urls = [\"ws://{}\"] }}",
+         rendezvous = {{ urls = [\"ws://{}\"] }}\naccess = {{ door = \"open\" }}",
         state.path(),
         rendezvous.address
     );
