@@ -8,7 +8,7 @@ use std::{future::Future, process::Command, time::Duration};
 
 use nix::sched::{CloneFlags, unshare};
 use peercam_protocol::signalling::Transport;
-use support::{Agent, ROOM, Rendezvous, Viewer, ViewerOptions};
+use support::{Agent, ROOM, Rendezvous, Viewer, ViewerOptions, viewer::Received};
 
 /// The camera is on its own interface, the viewer on another; the rendezvous is on loopback, which
 /// is not offered to viewers.
@@ -55,9 +55,9 @@ async fn start(transport: Transport) -> (Rendezvous, Agent, Viewer) {
     (rendezvous, agent, viewer)
 }
 
-/// The camera asks, the viewer does it, and the session goes on.
-async fn moves_on(viewer: &Viewer) {
-    let before = viewer.received();
+/// The camera asks, the viewer does it, and the session goes on; as it was `before` its network
+/// changed.
+async fn moves_on(viewer: &Viewer, before: Received) {
     viewer.until("a wish for a restart", |all| all.restarts_asked > before.restarts_asked).await;
     viewer.restart().await;
     viewer.until("another connection", |all| all.connections > before.connections).await;
@@ -71,13 +71,15 @@ fn an_address_that_is_replaced_moves_the_session() {
     alone(|| async {
         for transport in [Transport::Rtp, Transport::Fmp4] {
             let (_rendezvous, agent, viewer) = start(transport).await;
+            let before = viewer.received();
             ip(&format!("addr del {CAMERA} dev camera"));
             ip(&format!("addr add {CAMERA_LATER} dev camera"));
-            moves_on(&viewer).await;
+            moves_on(&viewer, before).await;
             // And back.
+            let before = viewer.received();
             ip(&format!("addr add {CAMERA} dev camera"));
             ip(&format!("addr del {CAMERA_LATER} dev camera"));
-            moves_on(&viewer).await;
+            moves_on(&viewer, before).await;
             agent.stop().await;
         }
     });
@@ -87,9 +89,10 @@ fn an_address_that_is_replaced_moves_the_session() {
 fn a_session_moves_from_ipv4_to_ipv6() {
     alone(|| async {
         let (_rendezvous, agent, viewer) = start(Transport::Rtp).await;
+        let before = viewer.received();
         ip(&format!("addr add {CAMERA_V6} dev camera nodad"));
         ip(&format!("addr del {CAMERA} dev camera"));
-        moves_on(&viewer).await;
+        moves_on(&viewer, before).await;
         agent.stop().await;
     });
 }
