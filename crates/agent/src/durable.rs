@@ -25,7 +25,9 @@ pub struct Error {
 /// With what could not be done. The file is then as it was.
 pub fn write(file: &Path, content: &[u8]) -> Result<(), Error> {
     let failed = |action| move |source| Error { action, source };
-    let folder = file.parent().unwrap_or(Path::new("/"));
+    // A bare name has an empty one.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

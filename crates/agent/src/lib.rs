@@ -16,6 +16,7 @@
 //! | [`control_socket`] | where programs on the camera ask it for something |
 //! | [`ems`] | rooms added and removed as EvoStream's users do it |
 //! | [`session`] | one viewer: offer, connection, transport, control channel |
+//! | [`share`] | links by which somebody may watch |
 //! | [`streams`] | which encode each viewer gets, and their bit rates |
 //! | [`packetizer`] | access units as RTP payloads, made once for all viewers |
 //! | [`tls`] | whom to trust on TLS, and words for what fails |
@@ -52,6 +53,7 @@ pub mod network_watch;
 pub mod packetizer;
 pub mod rendezvous;
 pub mod session;
+pub mod share;
 pub mod streams;
 pub mod tls;
 

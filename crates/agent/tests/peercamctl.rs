@@ -4,15 +4,19 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use peercam_protocol::signalling::Transport;
+use peercam_protocol::{
+    Action, Claims, PublicKey, RoomId, SecretKey, ShareLink, Token, TokenError,
+    signalling::Transport,
+};
 use serde_json::Value;
 use support::{PATIENCE, ROOM, Rendezvous, Socket, Viewer, ViewerOptions, base};
 use tempfile::TempDir;
@@ -277,7 +281,17 @@ fn what_can_not_be_done_has_words_and_an_exit_code() {
     for words in ["startWebRTC", "Exit codes", "Examples", "--json"] {
         assert!(help.contains(words), "{words} is not in the help");
     }
-    for verb in ["status", "startWebRTC", "STOPWEBRTC", "listconfig", "removeConfig"] {
+    for verb in [
+        "status",
+        "startWebRTC",
+        "STOPWEBRTC",
+        "listconfig",
+        "removeConfig",
+        "share",
+        "revoke",
+        "shares",
+        "owner-key",
+    ] {
         let (code, help, _) = ctl(&[verb, "--help"]);
         assert!(code == 0 && help.contains("Usage: peercamctl"), "{verb}: {help}");
     }
@@ -333,4 +347,150 @@ fn any_program_can_ask_in_json() {
     assert!(answers.iter().all(|answer| answer["status"] == "SUCCESS"), "{answers:?}");
     assert_eq!(answers[0]["data"]["hosts"].as_array().unwrap().len(), 0);
     assert_eq!(answers[2]["data"]["webrtc"][0]["roomid"], "a");
+}
+
+/// The token of a link, as a door sees it at this moment.
+fn verify(link: &ShareLink, key: PublicKey) -> Result<Claims, TokenError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let token = Token::parse(&link.grant().unwrap().token)?;
+    token.verify(&[key], link.room(), now).cloned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_shared_listed_and_revoked() {
+    let rendezvous = Rendezvous::start().await;
+    let camera = Camera::start(rendezvous.address).await;
+    let key: PublicKey = camera.json("status")["data"]["key"].as_str().unwrap().parse().unwrap();
+
+    let (code, out, said) = camera.ctl("share --for 2h --allow watch,talk --once --label plumber");
+    assert_eq!(code, 0, "{said}");
+    let link: ShareLink = out.trim_end().parse().unwrap();
+    assert_eq!(link.origin(), format!("http://{}", rendezvous.address));
+    assert_eq!((link.room().as_str(), link.camera()), (ROOM, Some(&key)));
+    let claims = verify(&link, key).unwrap();
+    assert!(claims.once && claims.act == BTreeSet::from([Action::Watch, Action::Talk]));
+    assert_eq!(claims.exp - claims.iat, 7200);
+    let viewer = link.grant().unwrap().key.as_ref().unwrap().public();
+    assert_eq!(claims.cnf.unwrap().key(), &viewer);
+    assert!(said.contains(&claims.jti) && said.contains("good for"), "{said}");
+    assert!(!said.contains('█'), "no QR code where nobody sees it");
+
+    // With a code for a phone, and another name of the server.
+    let (code, out, said) = camera.ctl("share --qr --server https://cam.example.org");
+    assert_eq!(code, 0, "{said}");
+    assert!(out.starts_with("https://cam.example.org/r/test-room#k="), "{out}");
+    assert!(said.lines().filter(|line| line.contains('█')).count() > 30, "{said}");
+
+    let states = || -> Vec<String> {
+        let list = camera.json("shares");
+        let list = list["data"].as_array().unwrap().iter();
+        list.map(|it| it["state"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(states(), ["good", "good"]);
+    let (_, out, _) = camera.ctl("shares");
+    let plumber = format!("{} (plumber): room {ROOM}, watch,talk, for one visit: good", claims.jti);
+    assert!(out.contains(&plumber), "{out}");
+    assert_eq!(camera.ctl("revoke plumber").1, "1\n");
+    assert_eq!(states(), ["good", "revoked"]);
+    let (code, out, said) = camera.ctl("revoke nobody");
+    assert_eq!((code, out.as_str()), (0, "0\n"));
+    assert!(said.contains("owner's key"), "{said}");
+    assert_eq!(camera.ctl("revoke --all").1, "1\n");
+    assert_eq!(states(), ["revoked", "revoked"]);
+
+    // The log tells none of it.
+    let log = std::fs::read_to_string(camera.log()).unwrap();
+    assert!(log.contains(&format!("/r/{ROOM}")), "{log}");
+    assert!(!log.contains("#k=") && !log.contains(&link.grant().unwrap().token), "{log}");
+
+    for (wrong, code, words) in [
+        ("share --bearer", 1, "access.bearer"),
+        ("share --room elsewhere", 1, "does not wait in the room elsewhere"),
+        ("share --server cam.example.org", 1, "cam.example.org"),
+        ("share --for 11y", 2, "24h"),
+        ("share --for 9999d", 1, "ten years"),
+        ("share --for 0s", 1, "a second"),
+        ("share --allow talk", 1, "watch"),
+        ("share --allow dance", 2, "dance"),
+        ("share --owner-key x.pem", 2, "--camera"),
+        ("revoke", 2, "--all"),
+    ] {
+        let (exit, _, said) = camera.ctl(wrong);
+        assert!(exit == code && said.contains(words), "{wrong}: {exit} {said}");
+    }
+}
+
+#[test]
+fn an_owner_signs_links_far_from_the_camera() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("owner.pem");
+    let ctl = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peercamctl"));
+        run(command.current_dir(folder.path()).args(arguments.split_whitespace()))
+    };
+    let (code, owner, _) = ctl("owner-key new owner.pem");
+    assert_eq!(code, 0);
+    let owner: PublicKey = owner.trim_end().parse().unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(ctl("owner-key show owner.pem").1.trim_end(), owner.to_string());
+    let (code, _, said) = ctl("owner-key new owner.pem");
+    assert!(code == 1 && said.contains("never overwritten"), "{said}");
+
+    let camera = SecretKey::from_bytes(&[7; 32]).public();
+    let share =
+        format!("share --owner-key owner.pem --camera {camera} --server https://cam.example.org");
+    let link: ShareLink = ctl(&share).1.trim_end().parse().unwrap();
+    assert_eq!(link.room(), &RoomId::from_public_key(camera.as_bytes()));
+    assert_eq!(link.camera(), Some(&camera));
+    assert_eq!(verify(&link, owner).unwrap().iss, owner);
+    assert_eq!(verify(&link, camera), Err(TokenError::Issuer));
+
+    let (code, out, _) = ctl(&format!("{share} --room garden --bearer --json"));
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &answer["status"]), (0, &"SUCCESS".into()));
+    let link: ShareLink = answer["data"]["link"].as_str().unwrap().parse().unwrap();
+    assert_eq!((link.room().as_str(), link.grant().unwrap().key.is_none()), ("garden", true));
+    assert_eq!(answer["data"]["token"].as_str().unwrap(), link.grant().unwrap().token);
+    let (code, _, said) = ctl(&share.replace("owner.pem", "none.pem"));
+    assert!(code == 1 && said.contains("none.pem"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_link_watches_until_it_is_revoked() {
+    let rendezvous = Rendezvous::start().await;
+    let camera = Camera::start_with(|state| {
+        let config = base(state, rendezvous.address);
+        assert!(config.contains("door = \"open\""), "{config}");
+        config.replace("door = \"open\"", "door = \"token\"")
+    });
+    camera.until(|camera| camera.ctl("status").1.contains("hosting for"), "room");
+    let link: ShareLink = camera.ctl("share --label guest").1.trim_end().parse().unwrap();
+    let grant = (*link.camera().unwrap(), link.grant().unwrap().clone());
+    let options = ViewerOptions { link: Some(grant), ..ViewerOptions::new(Transport::Rtp) };
+    let viewer = Viewer::join(rendezvous.address, ROOM, options).await;
+    viewer.plays_on().await;
+    assert!(camera.ctl("status").1.contains("viewers: 1"));
+    assert_eq!(camera.ctl("revoke guest").1, "1\n");
+    camera.until(|camera| camera.ctl("status").1.contains("viewers: 0"), "end of the session");
+}
+
+/// The commands of the documents, in their order, with this test's server in place of theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_in_the_documents_work() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for document in ["README.md", "docs/coming-from-evostream.md"] {
+        let text = std::fs::read_to_string(root.join(document)).unwrap();
+        let commands: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("peercamctl ")).collect();
+        assert!(commands.len() >= 4, "{document}: {commands:?}");
+        let rendezvous = Rendezvous::start().await;
+        let camera = Camera::start(rendezvous.address).await;
+        for command in commands {
+            let command = command.split('#').next().unwrap();
+            let command = command.replace("192.0.2.7", &rendezvous.address.ip().to_string());
+            let command = command.replace("8080", &rendezvous.address.port().to_string());
+            let (code, _, said) = camera.ctl(&command);
+            assert_eq!(code, 0, "{document}: peercamctl {command}: {said}");
+        }
+    }
 }

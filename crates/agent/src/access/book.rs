@@ -42,7 +42,7 @@ pub struct Share {
 }
 
 /// What has become of a [`Share`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ShareState {
     /// It opens the door.
@@ -58,7 +58,7 @@ pub enum ShareState {
 }
 
 /// A share and what has become of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// The token.
     #[serde(flatten)]

@@ -4,10 +4,10 @@
 //! of them are those of the EvoStream Media Server, with its parameters and its names, in which
 //! case makes no difference: see [`crate::ems`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use peercam_protocol::{
-    PublicKey, RoomId,
+    Action, PublicKey, RoomId,
     signalling::{Door, Transport},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -21,6 +21,19 @@ pub const MAX_REQUEST: usize = 16 * 1024;
 pub enum Request {
     /// How the camera is: answered with [`Status`].
     Status {},
+    /// A token by which somebody may watch, and the link with it: answered with [`Shared`].
+    Share(Wanted),
+    /// What was shared, the latest first: answered with a list of [`crate::access::Listed`].
+    Shares {},
+    /// Take back the token with this id, or all shares with this label, at once. Answered with how
+    /// many shares that were; 0 where it may be one that an owner's key signed.
+    Revoke {
+        /// Id or label.
+        name: String,
+    },
+    /// Take back all tokens that were made up to now, at once. Answered with how many shares were
+    /// among them.
+    RevokeAll {},
     /// Go to a room on a server and wait there for viewers: answered with [`crate::ems::Entry`].
     #[serde(rename = "startWebRTC", alias = "startwebrtc")]
     StartWebRtc(Parameters),
@@ -33,6 +46,59 @@ pub enum Request {
     /// Leave one of those rooms for good.
     #[serde(rename = "removeConfig", alias = "removeconfig")]
     RemoveConfig(Parameters),
+}
+
+/// What a share is to allow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Wanted {
+    /// The room it opens; none: the one with the lowest number that the camera waits in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomId>,
+    /// What the viewer may do; none named: to watch.
+    #[serde(default)]
+    pub allow: BTreeSet<Action>,
+    /// How long it is good, in seconds: 1 to ten years.
+    #[serde(default = "a_day")]
+    pub valid_for_seconds: u64,
+    /// From when on, in seconds after 1970; none: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<u64>,
+    /// For a single session.
+    #[serde(default)]
+    pub once: bool,
+    /// Bound to no key, as WHEP players need it.
+    #[serde(default)]
+    pub bearer: bool,
+    /// What its owner calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Where viewers find the server, such as `https://cam.example.org`, if not where the camera
+    /// finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+}
+
+fn a_day() -> u64 {
+    24 * 3600
+}
+
+/// A share. Whoever has its link may watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Shared {
+    /// By which it can be revoked.
+    pub id: String,
+    /// The room it opens.
+    pub room: RoomId,
+    /// The address to open, or to hand on.
+    pub link: String,
+    /// The token by itself, for who is asked for one: only where it is bound to no key, since any
+    /// other is of no use alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Until when it is good, in seconds after 1970.
+    pub expires: u64,
 }
 
 /// The parameters of an EvoStream command, as texts, numbers or truth values.

@@ -52,9 +52,13 @@ impl ServerUrl {
     /// What a person opens to watch `room`. None where the server sits behind a path: share links
     /// have none.
     pub fn watch_link(&self, room: &RoomId) -> Option<ShareLink> {
+        ShareLink::new(&self.origin()?, room.clone()).ok()
+    }
+
+    /// Where its pages are. None where the server sits behind a path.
+    pub fn origin(&self) -> Option<String> {
         let scheme = if self.secure { "https" } else { "http" };
-        let origin = format!("{scheme}://{}{}", self.authority(), self.path);
-        ShareLink::new(&origin, room.clone()).ok()
+        self.path.is_empty().then(|| format!("{scheme}://{}", self.authority()))
     }
 
     fn authority(&self) -> String {

@@ -13,8 +13,11 @@ use serde::Deserialize;
 use super::{Context, Error};
 use crate::hash::{self, at};
 
-/// The programs that go into `/usr/bin`, each named like its package.
-pub const PROGRAMS: [&str; 2] = ["peercam-agent", "peercam-watchdog"];
+/// The programs that go into `/usr/bin`.
+pub const PROGRAMS: [&str; 3] = ["peercam-agent", "peercamctl", "peercam-watchdog"];
+
+/// The packages that they are made of.
+const PACKAGES: [&str; 2] = ["peercam-agent", "peercam-watchdog"];
 
 /// What else the programs depend on: the workspace, the compiler's container.
 const INPUTS: [&str; 5] =
@@ -60,7 +63,7 @@ pub(super) fn build(context: &Context<'_>) -> Result<Vec<PathBuf>, Error> {
     command
         .current_dir(root)
         .args(["build", "--locked", "--profile", "firmware", "--target", target])
-        .args(PROGRAMS.iter().flat_map(|program| ["-p", program]))
+        .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
         .stdin(Stdio::null())
         // Our own standard output is data; cargo's progress and errors come on the other.
         .stdout(Stdio::null());
@@ -108,7 +111,7 @@ fn crates(root: &Path) -> Result<Vec<PathBuf>, Error> {
         .map_err(|error| Error::Metadata(error.to_string()))?;
 
     let mut wanted: BTreeSet<&str> = BTreeSet::new();
-    let mut pending: Vec<&str> = PROGRAMS.to_vec();
+    let mut pending: Vec<&str> = PACKAGES.to_vec();
     let mut folders = Vec::new();
     while let Some(name) = pending.pop() {
         let Some(package) = metadata.packages.iter().find(|package| package.name == name) else {

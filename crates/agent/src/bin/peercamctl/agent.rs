@@ -17,23 +17,25 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest answer. One with everything in it has a tenth of that.
 const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 
-/// Asks, and prints the answer where it is wanted as JSON. None: it was printed.
+/// Asks, and prints the answer where it is wanted as JSON. The data, and the sentence with it.
 pub fn ask<T: DeserializeOwned>(
     common: &Common,
     request: &Request,
-) -> Result<Option<(T, String)>, Failure> {
+) -> Result<(T, String), Failure> {
     let answer = exchange(&common.socket, request)?;
     if common.json {
-        println!("{}", serde_json::to_string(&answer).unwrap_or_default());
+        print(&answer);
     }
     if !answer.is_success() {
         return Err(Failure::Refused(answer.description));
     }
-    if common.json {
-        return Ok(None);
-    }
     let data = answer.read().map_err(Failure::Refused)?;
-    Ok(Some((data, answer.description)))
+    Ok((data, answer.description))
+}
+
+/// One line of JSON.
+pub fn print(answer: &Answer) {
+    println!("{}", serde_json::to_string(answer).unwrap_or_default());
 }
 
 fn exchange(socket: &Path, request: &Request) -> Result<Answer, Failure> {

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `agent` | the line to the agent's control socket |
 //! | `status` | `status` |
+//! | `share` | `share`, `shares`, `revoke` |
+//! | `qr` | QR codes in a terminal |
+//! | `owner_key` | `owner-key` |
 //! | `rooms` | `startWebRTC`, `stopWebRTC`, `listConfig`, `removeConfig` |
 //! | `words` | times as people say them |
 //!
@@ -16,7 +19,10 @@ use clap::{Args, Parser, Subcommand};
 use peercam_agent::config::CONTROL_SOCKET;
 
 mod agent;
+mod owner_key;
+mod qr;
 mod rooms;
+mod share;
 mod status;
 mod words;
 
@@ -24,6 +30,10 @@ const AFTER_HELP: &str = "\
 Examples:
   peercamctl status
       which rooms the camera waits in, and who watches
+  peercamctl share --for 2h
+      a link by which somebody may watch for two hours
+  peercamctl revoke --all
+      all links are void, who watches by one is cut off
   peercamctl startWebRTC ersIP=192.0.2.7 ersPort=8080 roomID=front-door
       wait in one more room, from now on and after every restart
   peercamctl listConfig
@@ -34,7 +44,8 @@ agent's user and the group of the socket's file may use it.
 
 Exit codes: 0 done; 1 refused or failed; 2 wrong arguments; 3 no agent answers.";
 
-/// Asks the camera on this machine for its state, and tells it where to wait for viewers.
+/// Asks the camera on this machine for its state, says who may watch it, and where it waits for
+/// viewers.
 #[derive(Debug, Parser)]
 #[command(name = "peercamctl", version, after_help = AFTER_HELP)]
 struct Arguments {
@@ -60,6 +71,10 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Status(status::Arguments),
+    Share(share::Arguments),
+    Shares(share::List),
+    Revoke(share::Revoke),
+    OwnerKey(owner_key::Arguments),
     #[command(name = "startWebRTC")]
     StartWebRtc(rooms::Start),
     #[command(name = "stopWebRTC")]
@@ -98,6 +113,10 @@ fn main() -> ExitCode {
     let Arguments { common, verb } = Arguments::parse_from(spelled_as_ours(std::env::args_os()));
     let done = match verb {
         Verb::Status(arguments) => arguments.run(&common),
+        Verb::Share(arguments) => arguments.run(&common),
+        Verb::Shares(arguments) => arguments.run(&common),
+        Verb::Revoke(arguments) => arguments.run(&common),
+        Verb::OwnerKey(arguments) => arguments.run(&common),
         Verb::StartWebRtc(arguments) => arguments.run(&common),
         Verb::StopWebRtc(arguments) => arguments.run(&common),
         Verb::ListConfig(arguments) => arguments.run(&common),

@@ -87,12 +87,7 @@ impl Given {
 impl Start {
     /// The verb.
     pub fn run(&self, common: &Common) -> Result<(), Failure> {
-        let request = Request::StartWebRtc(self.given.read()?);
-        if let Some((entry, said)) = agent::ask::<Entry>(common, &request)? {
-            eprintln!("{said}");
-            println!("{}", describe(&entry));
-        }
-        Ok(())
+        one(common, &Request::StartWebRtc(self.given.read()?))
     }
 }
 
@@ -100,19 +95,12 @@ impl Stop {
     /// The verb.
     pub fn run(&self, common: &Common) -> Result<(), Failure> {
         let request = Request::StopWebRtc(self.given.read()?);
-        // One, or several.
-        if let Some((data, said)) = agent::ask::<Value>(common, &request)? {
-            eprintln!("{said}");
-            let entries = match data {
-                Value::Array(entries) => entries,
-                one => vec![one],
-            };
-            for entry in entries {
-                let entry: Entry = serde_json::from_value(entry)
-                    .map_err(|error| Failure::Refused(format!("the answer: {error}")))?;
-                println!("{}", describe(&entry));
-            }
-        }
+        let (data, said) = agent::ask::<OneOrSeveral>(common, &request)?;
+        let entries = match data {
+            OneOrSeveral::One(entry) => vec![*entry],
+            OneOrSeveral::Several(entries) => entries,
+        };
+        show(common, &said, &entries);
         Ok(())
     }
 }
@@ -121,11 +109,8 @@ impl List {
     /// The verb.
     pub fn run(&self, common: &Common) -> Result<(), Failure> {
         let request = Request::ListConfig(self.given.read()?);
-        if let Some((list, _)) = agent::ask::<ems::List>(common, &request)? {
-            for entry in &list.webrtc {
-                println!("{}", describe(entry));
-            }
-        }
+        let (list, said) = agent::ask::<ems::List>(common, &request)?;
+        show(common, &said, &list.webrtc);
         Ok(())
     }
 }
@@ -133,12 +118,32 @@ impl List {
 impl Remove {
     /// The verb.
     pub fn run(&self, common: &Common) -> Result<(), Failure> {
-        let request = Request::RemoveConfig(self.given.read()?);
-        if let Some((entry, said)) = agent::ask::<Entry>(common, &request)? {
-            eprintln!("{said}");
-            println!("{}", describe(&entry));
-        }
-        Ok(())
+        one(common, &Request::RemoveConfig(self.given.read()?))
+    }
+}
+
+/// `stopWebRTC` answers with the room it was given, or with all.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum OneOrSeveral {
+    One(Box<Entry>),
+    Several(Vec<Entry>),
+}
+
+/// What is answered with one room.
+fn one(common: &Common, request: &Request) -> Result<(), Failure> {
+    let (entry, said) = agent::ask::<Entry>(common, request)?;
+    show(common, &said, &[entry]);
+    Ok(())
+}
+
+fn show(common: &Common, said: &str, entries: &[Entry]) {
+    if common.json {
+        return;
+    }
+    eprintln!("{said}");
+    for entry in entries {
+        println!("{}", describe(entry));
     }
 }
 

@@ -16,7 +16,8 @@ pub struct Arguments {}
 impl Arguments {
     /// The verb.
     pub fn run(&self, common: &Common) -> Result<(), Failure> {
-        if let Some((status, _)) = agent::ask(common, &Request::Status {})? {
+        let (status, _) = agent::ask(common, &Request::Status {})?;
+        if !common.json {
             print!("{}", describe(&status, words::now()));
         }
         Ok(())

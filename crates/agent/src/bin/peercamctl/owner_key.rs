@@ -1,0 +1,54 @@
+//! `peercamctl owner-key`
+
+use std::path::PathBuf;
+
+use peercam_agent::{control_socket::Answer, key_file};
+
+use crate::{Common, Failure, agent};
+
+/// Make or show a key that signs links without the camera
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  peercamctl owner-key new owner.pem
+      prints the public half: put it into [access] owner-keys of each camera that is to take
+      links that this key signs
+  peercamctl owner-key show owner.pem
+  peercamctl share --owner-key owner.pem --camera KEY --server https://cam.example.org
+
+Keep the file where the cameras are not. It is PKCS #8 in PEM, as openssl genpkey -algorithm
+ed25519 makes it; whoever has it can let anybody in.")]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Make a new key in FILE, which must not be there, and print its public half
+    New {
+        /// Where to keep it, readable for you only
+        file: PathBuf,
+    },
+    /// Print the public half of the key in FILE
+    Show {
+        /// The key
+        file: PathBuf,
+    },
+}
+
+impl Arguments {
+    /// The verb.
+    pub fn run(&self, common: &Common) -> Result<(), Failure> {
+        let (key, said) = match &self.verb {
+            Verb::New { file } => (key_file::create(file), "A new owner's key"),
+            Verb::Show { file } => (key_file::read(file), "An owner's key"),
+        };
+        let key = key.map_err(|error| Failure::Refused(error.to_string()))?.public();
+        match common.json {
+            true => agent::print(&Answer::success(said, key)),
+            false => println!("{key}"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! QR codes (ISO/IEC 18004) in a terminal: two modules a character, one above the other.
+
+use qrcode::{Color, EcLevel, QrCode};
+
+/// Light modules around the code. The standard asks for 4; terminals are narrow and phones content.
+const QUIET: usize = 2;
+
+/// How wide the terminal is, if there is one.
+pub fn columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stderr())?;
+    Some(width.0.into())
+}
+
+/// The code for `text`, dark on light whatever the terminal's colours are.
+///
+/// # Errors
+///
+/// In words, where it is too much for a code, or wider than `columns`.
+pub fn draw(text: &str, columns: Option<usize>) -> Result<String, String> {
+    let code = QrCode::with_error_correction_level(text, EcLevel::L)
+        .map_err(|error| format!("{} characters are too many ({error})", text.len()))?;
+    let size = code.width();
+    let width = size + 2 * QUIET;
+    if let Some(columns) = columns.filter(|columns| *columns < width) {
+        return Err(format!(
+            "it is {width} characters wide and this terminal {columns}: make it wider, or the \
+             letters smaller"
+        ));
+    }
+    let colors = code.to_colors();
+    let dark = |x: usize, y: usize| {
+        let inside = |at: usize| (QUIET..QUIET + size).contains(&at);
+        inside(x) && inside(y) && colors[(y - QUIET) * size + x - QUIET] == Color::Dark
+    };
+    let mut picture = String::new();
+    for y in (0..width).step_by(2) {
+        // Black on white (ECMA-48 SGR, 256 colours): a theme may have made other things of 0 and 7.
+        picture.push_str("\x1b[38;5;16;48;5;231m");
+        for x in 0..width {
+            picture.push(match (dark(x, y), dark(x, y + 1)) {
+                (true, true) => '█',
+                (true, false) => '▀',
+                (false, true) => '▄',
+                (false, false) => ' ',
+            });
+        }
+        picture.push_str("\x1b[0m\n");
+    }
+    Ok(picture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The modules, read back from the characters.
+    fn modules(picture: &str) -> Vec<Vec<bool>> {
+        let mut rows = Vec::new();
+        for line in picture.lines() {
+            let line = line.strip_prefix("\x1b[38;5;16;48;5;231m").unwrap();
+            let line = line.strip_suffix("\x1b[0m").unwrap();
+            rows.push(line.chars().map(|c| "█▀".contains(c)).collect());
+            rows.push(line.chars().map(|c| "█▄".contains(c)).collect());
+        }
+        rows
+    }
+
+    #[test]
+    fn the_picture_is_the_code_with_light_around_it() {
+        let text = "https://cam.example.org/r/garden#k=x";
+        let rows = modules(&draw(text, None).unwrap());
+        let code = QrCode::with_error_correction_level(text, EcLevel::L).unwrap();
+        let size = code.width();
+        let width = size + 2 * QUIET;
+        assert!(rows.iter().all(|row| row.len() == width), "square but for the last row");
+        for (y, row) in rows.iter().enumerate() {
+            for (x, dark) in row.iter().enumerate() {
+                let inside = |at: usize| (QUIET..QUIET + size).contains(&at);
+                let expected =
+                    inside(x) && inside(y) && code[(x - QUIET, y - QUIET)] == Color::Dark;
+                assert_eq!(*dark, expected, "{x} {y}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_is_too_narrow_is_told_so() {
+        let link = "x".repeat(750);
+        let error = draw(&link, Some(80)).unwrap_err();
+        assert!(error.contains("80"), "{error}");
+        assert!(draw(&link, Some(120)).is_ok());
+        assert!(draw(&"x".repeat(5000), None).is_err());
+    }
+}
