@@ -3,7 +3,12 @@
 
 mod support;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use peercam_agent::{
     access::Access,
@@ -14,7 +19,7 @@ use peercam_agent::{
 };
 use peercam_protocol::{
     Nonce,
-    signalling::{Error, ErrorCode, FromCamera, ToCamera},
+    signalling::{Door, Error, ErrorCode, FromCamera, ToCamera},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use support::{PATIENCE, ROOM, Rendezvous, Socket, fake_rendezvous::FakeRendezvous};
@@ -32,9 +37,12 @@ use tokio_rustls::{
 fn plan(servers: &[String], ca: Option<&Path>) -> Plan {
     let servers: Vec<ServerUrl> = servers.iter().map(|url| url.parse().unwrap()).collect();
     let tls = Tls::load(ca).unwrap();
-    let state = TempDir::new().unwrap();
-    let identity = Identity::load_or_create(state.path()).unwrap();
-    let access = Access::open(&identity, &config::Access::default(), state.path());
+    // One camera in all tests of this program: a room belongs to the first key that comes.
+    static STATE: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
+    static IDENTITY: LazyLock<Identity> =
+        LazyLock::new(|| Identity::load_or_create(STATE.path()).unwrap());
+    let rules = config::Access { door: Door::Open, ..Default::default() };
+    let access = Access::open(&IDENTITY, &rules, STATE.path());
     Plan {
         reconsider: Duration::from_millis(400),
         ..Plan::new(servers, ROOM.parse().unwrap(), tls, access)
@@ -130,8 +138,8 @@ async fn a_camera_proves_once_that_it_has_its_key() {
     assert_eq!(error.code, ErrorCode::OutOfOrder);
     let room = ROOM.parse().unwrap();
     camera.send(&ToCamera::Hosting { room, ice_servers: Vec::new(), time: None }).await;
-    let (_, outbox) = hosted(&mut client).await;
-    drop((camera, outbox));
+    let (_, _outbox) = hosted(&mut client).await;
+    drop(camera);
     // And makes a new nonce for each.
     assert_ne!(server.accept().await.prove().await, first);
 }
