@@ -19,7 +19,10 @@ use peercam_protocol::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::turn::{IceServers, TurnSecret, TurnServers};
+use crate::{
+    cluster::config::{ClusterConfig, ClusterTable},
+    turn::{IceServers, TurnSecret, TurnServers},
+};
 
 mod operation;
 
@@ -63,6 +66,8 @@ pub struct Config {
     pub limits: Limits,
     /// How a dead peer is noticed.
     pub liveness: Liveness,
+    /// The other nodes that serve the same rooms; none where this is the only one.
+    pub cluster: Option<ClusterConfig>,
 }
 
 /// Which cameras are served: those whose key, or whose room, is listed; all of them, where no list
@@ -189,6 +194,7 @@ impl Default for Config {
             rooms: RoomList::default(),
             limits: Limits::default(),
             liveness: Liveness::default(),
+            cluster: None,
         }
     }
 }
@@ -234,6 +240,7 @@ struct File {
     ice_servers: Vec<Spanned<IceServerTable>>,
     limits: Option<Spanned<Limits>>,
     liveness: Option<Spanned<LivenessTable>>,
+    cluster: Option<Spanned<ClusterTable>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -365,6 +372,9 @@ impl File {
         }
         if let Some(liveness) = self.liveness {
             config.liveness = check(liveness, LivenessTable::check)?;
+        }
+        if let Some(cluster) = self.cluster {
+            config.cluster = Some(check(cluster, ClusterTable::check)?);
         }
         Ok(config)
     }

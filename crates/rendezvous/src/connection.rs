@@ -160,7 +160,7 @@ async fn converse<P: Peer>(
             Event::Message(message) => {
                 let now = Instant::now();
                 vigil.heard(now);
-                if let Err(error) = manners.allow(now) {
+                if let Err(error) = manners.allow(rules, now) {
                     return End::Close(error, CloseCode::Policy);
                 }
                 let refusal = match message {
@@ -183,7 +183,7 @@ async fn converse<P: Peer>(
                     if refusal.last {
                         return End::Close(refusal.error, CloseCode::Policy);
                     }
-                    if let Err(error) = manners.forgive(now, &refusal) {
+                    if let Err(error) = manners.forgive(rules, now, &refusal) {
                         return End::Close(error, CloseCode::Policy);
                     }
                     outbox.push(P::explain(refusal).into());
@@ -379,14 +379,14 @@ impl Vigil {
 }
 
 /// Holds a peer to the number of messages it may send.
-struct Manners<'a> {
+#[derive(Debug)]
+pub(crate) struct Manners {
     messages: TokenBucket,
     mistakes: TokenBucket,
-    rules: &'a Rules,
 }
 
-impl<'a> Manners<'a> {
-    fn new(rules: &'a Rules) -> Self {
+impl Manners {
+    pub(crate) fn new(rules: &Rules) -> Self {
         let now = Instant::now().into_std();
         let mistakes = rules.bad_messages_per_minute;
         Self {
@@ -396,16 +396,15 @@ impl<'a> Manners<'a> {
                 now,
             ),
             mistakes: TokenBucket::new(f64::from(mistakes) / 60.0, mistakes, now),
-            rules,
         }
     }
 
     /// One more message.
-    fn allow(&mut self, now: Instant) -> Result<(), Error> {
+    pub(crate) fn allow(&mut self, rules: &Rules, now: Instant) -> Result<(), Error> {
         if self.messages.take(now.into_std()) {
             return Ok(());
         }
-        let Rules { messages_per_second, message_burst, .. } = *self.rules;
+        let Rules { messages_per_second, message_burst, .. } = *rules;
         Err(Error::new(
             ErrorCode::TooFast,
             format!(
@@ -416,7 +415,12 @@ impl<'a> Manners<'a> {
     }
 
     /// One more message that could not be used.
-    fn forgive(&mut self, now: Instant, refusal: &Refusal) -> Result<(), Error> {
+    pub(crate) fn forgive(
+        &mut self,
+        rules: &Rules,
+        now: Instant,
+        refusal: &Refusal,
+    ) -> Result<(), Error> {
         if self.mistakes.take(now.into_std()) {
             return Ok(());
         }
@@ -424,7 +428,7 @@ impl<'a> Manners<'a> {
             ErrorCode::TooFast,
             format!(
                 "more than {} messages in a minute that can't be used, the last one: {}",
-                self.rules.bad_messages_per_minute, refusal.error.message
+                rules.bad_messages_per_minute, refusal.error.message
             ),
         ))
     }

@@ -22,6 +22,13 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// The token as it was shown.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
 impl std::fmt::Debug for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.0.is_some() { "Shown(hidden)" } else { "Shown(nothing)" })

@@ -23,6 +23,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::{
+    cluster::Cluster,
     config::Config,
     connection::{Rules, Socket, refuse, serve},
     control::{Control, Phase},
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     /// Counts the other connections.
     pub(crate) http: Arc<Gate>,
     pub(crate) tasks: Tasks,
+    /// Other nodes that serve the same rooms.
+    pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
 impl Shared {
@@ -64,7 +67,7 @@ impl Shared {
     /// Why nobody should be sent here, if so.
     pub(crate) fn not_ready(&self) -> Option<String> {
         match self.control.phase() {
-            Phase::Serving => None,
+            Phase::Serving => self.cluster.as_ref()?.ready().err(),
             Phase::Draining | Phase::Ending => Some("the server is shutting down".to_owned()),
         }
     }

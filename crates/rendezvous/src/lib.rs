@@ -19,6 +19,7 @@
 //! | `rooms` | all rooms; who may come in |
 //! | `room` | one room: its sessions, and which message goes to whom |
 //! | `outbox` | what waits to be written to one connection |
+//! | [`cluster`] | other nodes that serve the same rooms |
 //! | `gate`, `rate` | how many may be in, and how often they may speak |
 //! | [`config`] | the configuration |
 //! | [`control`] | what a running server can be told: [`Control`] |
@@ -34,6 +35,7 @@
 
 mod admin;
 mod claims;
+pub mod cluster;
 pub mod config;
 mod connection;
 pub mod control;
@@ -60,6 +62,7 @@ pub mod turn;
 pub mod webhooks;
 mod whep;
 
+pub use cluster::config::ClusterConfig;
 pub use config::{
     Admin, Config, ConfigError, EventKind, Limits, Liveness, LogFormat, TlsFiles, Webhook,
 };

@@ -288,6 +288,19 @@ impl Room {
         Ok(())
     }
 
+    /// A viewer who has arrived waits for the camera; somebody else welcomes him. Not so, where the
+    /// camera is here: returns false then.
+    pub(crate) fn wait(&self, id: ViewerId) -> bool {
+        let mut state = self.lock();
+        let waits = state.camera.is_none();
+        if let Some(viewer) = state.viewers.get_mut(&id).filter(|_| waits) {
+            viewer.standing = Standing::Waiting;
+            info!(room = %self.id, viewers = state.viewers.len(), "a viewer is here");
+            self.telemetry.tell(&Event::ViewerJoined { room: self.id.clone(), viewer: id });
+        }
+        waits
+    }
+
     /// A viewer is gone; the camera hears of it if they had a session.
     pub(crate) fn viewer_leaves(&self, id: ViewerId) {
         let mut state = self.lock();
@@ -301,6 +314,18 @@ impl Room {
         let outbox = camera.outbox.clone();
         drop(state);
         send(&outbox, &ToCamera::Bye { session, reason: ByeReason::ViewerLeft });
+    }
+
+    /// A viewer of another node is gone, and nobody knows why: his media goes on, and if he is not
+    /// there any more the camera will notice.
+    pub(crate) fn viewer_vanishes(&self, id: ViewerId) {
+        let mut state = self.lock();
+        let Some(viewer) = state.viewers.remove(&id) else { return };
+        if let Some((session, camera)) = viewer.session.zip(state.camera.as_mut()) {
+            camera.sessions.remove(&session);
+        }
+        info!(room = %self.id, viewers = state.viewers.len(), "a viewer's node lost him");
+        self.telemetry.tell(&Event::ViewerLeft { room: self.id.clone(), viewer: id });
     }
 
     /// Everybody is told that it is over.

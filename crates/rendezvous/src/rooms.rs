@@ -17,6 +17,7 @@ use peercam_protocol::{
 
 use crate::{
     claims::Claims,
+    cluster::{Cluster, Said, ViewerNumber},
     config::{Config, Limits, RoomList},
     door::Shown,
     hosting::{self, Tenant},
@@ -38,6 +39,8 @@ pub(crate) struct Rooms {
     pub(crate) claims: Claims,
     joins: AddressRates,
     directory: Mutex<Directory>,
+    /// Other nodes that serve the same rooms.
+    cluster: Option<Arc<Cluster>>,
 }
 
 /// What the configuration says about rooms.
@@ -84,6 +87,8 @@ pub(crate) struct ViewerSeat {
     room: Arc<Room>,
     id: ViewerId,
     address: Option<IpAddr>,
+    /// Who it is to the cluster. Nobody where there is none, or where it is another node's viewer.
+    number: Option<ViewerNumber>,
 }
 
 /// Who comes to watch.
@@ -95,12 +100,18 @@ pub(crate) struct Visitor {
 }
 
 impl Rooms {
-    pub(crate) fn new(settings: Settings, claims: Claims, telemetry: Arc<Telemetry>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        claims: Claims,
+        telemetry: Arc<Telemetry>,
+        cluster: Option<Arc<Cluster>>,
+    ) -> Self {
         Self {
             joins: AddressRates::new(settings.limits.joins_per_address_per_minute, 60.0),
             claims,
             settings: RwLock::new(Arc::new(settings)),
             directory: Mutex::new(Directory { telemetry, ..Directory::default() }),
+            cluster,
         }
     }
 
@@ -114,8 +125,13 @@ impl Rooms {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
-    /// Whether a camera waits in the room.
+    /// Whether a camera waits in the room, here or at another node.
     pub(crate) fn is_online(&self, id: &RoomId) -> bool {
+        self.has_camera(id) || self.cluster.as_ref().is_some_and(|cluster| cluster.is_elsewhere(id))
+    }
+
+    /// Whether a camera waits in the room here.
+    pub(crate) fn has_camera(&self, id: &RoomId) -> bool {
         self.lock().rooms.get(id).is_some_and(|room| room.is_online())
     }
 
@@ -168,6 +184,9 @@ impl Rooms {
         let room = directory.enter(id, settings.limits.candidates)?;
         room.camera_arrives(outbox.clone(), first_session(now), tenant, &hosting)?;
         directory.cameras += 1;
+        if let Some(cluster) = &self.cluster {
+            cluster.camera_arrives(room.id(), outbox);
+        }
         drop(directory);
         // From here on it is given up when dropped.
         let seat = CameraSeat { rooms: self.clone(), room, outbox: outbox.clone() };
@@ -175,24 +194,55 @@ impl Rooms {
         Ok(seat)
     }
 
-    /// A viewer comes to a room; `welcome` lies in its outbox then.
+    /// A viewer comes to a room; `welcome` lies in its outbox then, or will when the node that has
+    /// the camera has said it.
     pub(crate) fn watch(
         self: &Arc<Self>,
         id: RoomId,
         outbox: &Arc<Outbox>,
         visitor: Visitor,
     ) -> Result<ViewerSeat, Error> {
+        self.seat(id, outbox, visitor, self.cluster.as_deref())
+    }
+
+    /// A viewer of another node comes to a room; `welcome` lies in its outbox then.
+    pub(crate) fn watch_as_guest(
+        self: &Arc<Self>,
+        id: RoomId,
+        outbox: &Arc<Outbox>,
+        visitor: Visitor,
+    ) -> Result<ViewerSeat, Error> {
+        self.seat(id, outbox, visitor, None)
+    }
+
+    fn seat(
+        self: &Arc<Self>,
+        id: RoomId,
+        outbox: &Arc<Outbox>,
+        visitor: Visitor,
+        cluster: Option<&Cluster>,
+    ) -> Result<ViewerSeat, Error> {
         let settings = self.settings();
         let claim = self.claims.of(&id);
         let Visitor { shown, address } = visitor;
+        let token = cluster.and_then(|_| shown.token().map(str::to_owned));
         let mut directory = self.lock();
         let room = directory.enter(id, settings.limits.candidates)?;
         let id = room.viewer_arrives(outbox.clone(), shown, settings.limits.viewers_per_room)?;
         drop(directory);
         // From here on it is given up when dropped.
-        let seat = ViewerSeat { rooms: self.clone(), room, id, address };
-        let claimant = claim.as_ref().map(|claim| &claim.tenant);
-        seat.room.welcome(id, claimant, &settings.ice_servers, unix_time().as_secs())?;
+        let mut seat = ViewerSeat { rooms: self.clone(), room, id, address, number: None };
+        let elsewhere = cluster.is_some_and(|cluster| cluster.is_elsewhere(seat.room.id()));
+        // The node that has the camera welcomes him.
+        let welcomed = !(elsewhere && seat.room.wait(id));
+        if welcomed {
+            let claimant = claim.as_ref().map(|claim| &claim.tenant);
+            seat.room.welcome(id, claimant, &settings.ice_servers, unix_time().as_secs())?;
+        }
+        seat.number = cluster.map(|cluster| {
+            let online = welcomed && seat.room.is_online();
+            cluster.viewer_arrives(seat.room.id(), outbox, token, welcomed, online)
+        });
         Ok(seat)
     }
 
@@ -202,6 +252,9 @@ impl Rooms {
     pub(crate) fn close(&self) {
         let mut directory = self.lock();
         directory.closed = true;
+        if let Some(cluster) = &self.cluster {
+            cluster.close();
+        }
         for room in directory.rooms.values() {
             room.close(&shutting_down());
         }
@@ -243,6 +296,9 @@ impl Drop for CameraSeat {
         let mut directory = self.rooms.lock();
         directory.cameras -= 1;
         self.room.camera_leaves(&self.outbox);
+        if let Some(cluster) = &self.rooms.cluster {
+            cluster.camera_leaves(self.room.id(), &self.outbox);
+        }
         directory.tidy(&self.room);
     }
 }
@@ -252,7 +308,7 @@ impl ViewerSeat {
         &self.room
     }
 
-    /// A message of the viewer.
+    /// A message of the viewer: for this node's camera, or that of another node.
     pub(crate) fn says(&self, message: FromViewer) -> Result<(), Refusal> {
         let mut ice_servers = Vec::new();
         if matches!(message, FromViewer::Join { .. }) {
@@ -262,7 +318,22 @@ impl ViewerSeat {
             }
             ice_servers = settings.ice_servers.renew(unix_time().as_secs());
         }
+        let elsewhere = self.rooms.cluster.as_deref().zip(self.number);
+        let message = match elsewhere.filter(|_| !self.room.is_online()) {
+            None => message,
+            Some((cluster, number)) => {
+                match cluster.viewer_says(number, message).map_err(Refusal::of)? {
+                    Said::Done => return Ok(()),
+                    Said::Here(message) => message,
+                }
+            }
+        };
         self.room.viewer_says(self.id, message, ice_servers)
+    }
+
+    /// Gives the place up without a word to the camera: the viewer's media goes on.
+    pub(crate) fn leave_quietly(self) {
+        self.room.viewer_vanishes(self.id);
     }
 }
 
@@ -278,6 +349,9 @@ fn too_many_joins(limits: &Limits) -> Refusal {
 impl Drop for ViewerSeat {
     fn drop(&mut self) {
         let mut directory = self.rooms.lock();
+        if let Some((cluster, number)) = self.rooms.cluster.as_ref().zip(self.number) {
+            cluster.viewer_leaves(number);
+        }
         self.room.viewer_leaves(self.id);
         directory.tidy(&self.room);
     }
@@ -308,7 +382,7 @@ mod tests {
     fn rooms(limits: Limits) -> Arc<Rooms> {
         let claims = Claims::new([], None, &limits);
         let config = Config { limits, ..Config::default() };
-        Arc::new(Rooms::new(Settings::new(&config), claims, Arc::default()))
+        Arc::new(Rooms::new(Settings::new(&config), claims, Arc::default(), None))
     }
 
     fn outbox() -> Arc<Outbox> {

@@ -17,8 +17,10 @@ use tracing::{debug, info, warn};
 
 use crate::{
     admin::{self, AdminState},
-    claims::Claims,
+    claims::{Claims, Keeper},
+    cluster::{self, Cluster},
     config::Config,
+    connection::Rules,
     control::{Control, Phase},
     endpoints::{Origin, Shared, router},
     gate::{Gate, Permit},
@@ -176,26 +178,37 @@ impl Server {
         webhooks.serve(hooks);
         let (tasks, mut ended) = Tasks::new();
         let gate = Gate::new(limits.http_connections, limits.http_connections_per_address);
+        let cluster = config.cluster.clone().map(|config| Arc::new(Cluster::new(config)));
+        let keeper = |own: Option<Box<dyn Keeper>>| match &cluster {
+            Some(cluster) => Some(cluster::keeper(cluster, own)),
+            None => own,
+        };
         let (key, claims) = match state {
             Some(State { key, claims, store }) => {
                 info!(claims = claims.len(), "the claims to rooms are kept");
-                (Some(key), Claims::new(claims, Some(Box::new(store)), limits))
+                (Some(key), Claims::new(claims, keeper(Some(Box::new(store))), limits))
             }
             None => {
                 info!("no state-dir: claims to rooms end with this process");
-                (None, Claims::new([], None, limits))
+                (None, Claims::new([], keeper(None), limits))
             }
         };
-        let rooms = Rooms::new(Settings::new(&config), claims, telemetry.clone());
+        let rooms = Rooms::new(Settings::new(&config), claims, telemetry.clone(), cluster.clone());
         let shared = Arc::new(Shared {
             control: control.clone(),
             telemetry,
+            cluster: cluster.clone(),
             rooms: Arc::new(rooms),
             key,
             websockets: Gate::new(limits.connections, limits.connections_per_address),
             http: gate.clone(),
             tasks: tasks.clone(),
         });
+        if let Some(cluster) = cluster.clone() {
+            let ice_bytes = shared.rooms.settings().ice_servers.renewed_bytes();
+            let rules = Rules::for_viewer(limits, config.liveness, ice_bytes);
+            tasks.spawn(cluster::run(cluster, shared.rooms.clone(), rules, tasks.stopped()));
+        }
         let http = HttpServer {
             gate,
             router: router(shared.clone()),
@@ -245,6 +258,9 @@ impl Server {
         }
         control.advance(Phase::Ending);
         shared.rooms.close();
+        if let Some(cluster) = cluster {
+            cluster.leave().await;
+        }
         http.tasks.stop();
         // The last clone of `Tasks` goes with the last task.
         drop((http, admin, admin_state, shared));

@@ -21,7 +21,7 @@ fn the_example_shows_every_key() {
         names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
     let mut missing = Vec::new();
-    let tables = ["tls", "admin", "metrics", "log", "rooms", "limits", "liveness"];
+    let tables = ["tls", "admin", "metrics", "log", "rooms", "limits", "liveness", "cluster"];
     let tables = tables.into_iter().map(|name| format!("[{name}]\n?"));
     let lists = ["ice-servers", "webhooks"].into_iter().map(|name| format!("[[{name}]]\n?"));
     for text in ["?".to_owned()].into_iter().chain(tables).chain(lists) {
@@ -55,6 +55,36 @@ fn the_commented_out_part_of_the_example_is_right_too() {
     assert_eq!(config.ice_servers[1].credential.as_deref(), Some("change me"));
     assert_eq!(config.turn_servers.len(), 1);
     assert_eq!(config.turn_servers[0].ttl, Duration::from_secs(12 * 3600));
+}
+
+#[test]
+fn the_cluster_of_the_example_is_right_too() {
+    let text: String = EXAMPLE
+        .lines()
+        .skip_while(|line| *line != "# [cluster]")
+        .map(|line| line.trim_start_matches("# ").to_owned() + "\n")
+        .filter(|line| line.starts_with('[') || line.contains(" = "))
+        .collect();
+    let cluster = Config::from_toml(&text, "example").unwrap().cluster.unwrap();
+    assert_eq!(cluster.servers.len(), 2);
+    assert_eq!((cluster.name.as_str(), cluster.node.as_str()), ("peercam", "rendezvous-1"));
+}
+
+#[test]
+fn a_cluster_that_cannot_be_is_refused_without_its_passwords() {
+    for (text, words) in [
+        ("nats = []", "nats is empty"),
+        ("nats = \"http://user:secret@host\"", "nats://HOST:PORT"),
+        ("nats = [\"nats://host\", \"nats://user:secret@\"]", "URL 2"),
+        ("nats = \"nats://host\"\nname = \"a.b\"", "name = \"a.b\""),
+        ("nats = \"nats://host\"\nreplicas = 6", "use 1 to 5"),
+        ("nats = \"nats://host\"\nremote-viewers = 0", "1 or more"),
+        ("nats = \"nats://host\"\nkey-file = \"k\"", "belong together"),
+    ] {
+        let error = Config::from_toml(&format!("[cluster]\n{text}"), "f").unwrap_err().to_string();
+        assert!(error.starts_with("f:1: ") && error.contains(words), "{text}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
 }
 
 #[test]
