@@ -257,3 +257,28 @@ async fn only_a_server_that_somebody_trusted_vouches_for_gets_the_camera() {
     let hosting = tokio::time::timeout(Duration::from_secs(2), hosted(&mut client));
     assert!(hosting.await.is_err(), "a server nobody vouches for");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_own_tls_takes_a_file_on_either_side() {
+    support::log();
+    let authority = Authority::new("ours");
+    let folder = TempDir::new().unwrap();
+    let ca = authority.file(&folder);
+    let key = KeyPair::generate().unwrap();
+    let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let vouched_for = parameters.signed_by(&key, &authority.0).unwrap();
+    let certificate = folder.path().join("certificate.pem");
+    std::fs::write(&certificate, vouched_for.pem()).unwrap();
+    let key_file = folder.path().join("key.pem");
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let tls = peercam_rendezvous::TlsFiles { certificate, key: key_file };
+    let server = Rendezvous::configured(|config| config.tls = Some(tls)).await;
+
+    let url = format!("wss://localhost:{}", server.address.port());
+    let mut client = Client::start(plan(std::slice::from_ref(&url), Some(&ca)));
+    let (hosted_at, outbox) = hosted(&mut client).await;
+    assert_eq!(hosted_at, url);
+    drop(outbox);
+    client.close(Duration::from_secs(1)).await;
+    server.stop().await;
+}
