@@ -413,7 +413,7 @@ async fn a_link_is_shared_listed_and_revoked() {
         ("share --allow talk", 1, "watch"),
         ("share --allow dance", 2, "dance"),
         ("share --owner-key x.pem", 2, "--camera"),
-        ("revoke", 2, "--all"),
+        ("revoke", 2, "<ID>"),
     ] {
         let (exit, _, said) = camera.ctl(wrong);
         assert!(exit == code && said.contains(words), "{wrong}: {exit} {said}");
