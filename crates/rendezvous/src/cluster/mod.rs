@@ -18,8 +18,8 @@
 //! ```
 //!
 //! Every node knows of every camera: who has one writes it into a bucket (JetStream KV) which all
-//! of them watch. Who lives says so every second ([`nodes::BEAT`]); what a node wrote that has been
-//! silent for six ([`nodes::SILENCE`]) counts for nothing. The camera's node decides everything
+//! of them watch. Who lives says so every second (`nodes::BEAT`); what a node wrote that has been
+//! silent for six (`nodes::SILENCE`) counts for nothing. The camera's node decides everything
 //! about a viewer as if he sat there: door, limits, ICE servers. NATS is trusted as the nodes are
 //! themselves; what comes from it is bounded all the same, and garbage is skipped.
 //!
@@ -274,7 +274,7 @@ impl Cluster {
         }
     }
 
-    /// Called every [`nodes::BEAT`]. Returns the nodes that fell silent.
+    /// Called every `nodes::BEAT`. Returns the nodes that fell silent.
     fn tick(&self) -> Vec<NodeId> {
         let now = Instant::now();
         let mut state = self.lock();
