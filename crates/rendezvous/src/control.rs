@@ -104,6 +104,14 @@ fn keep_fixed(former: &Config, config: &mut Config) -> Vec<&'static str> {
         names.push("tls (from without it to with it, or back)");
         config.tls.clone_from(&former.tls);
     }
+    if config.state_dir != former.state_dir {
+        names.push("state-dir");
+        config.state_dir.clone_from(&former.state_dir);
+    }
+    if config.cluster != former.cluster {
+        names.push("cluster");
+        config.cluster.clone_from(&former.cluster);
+    }
     let place = |config: &Config| config.admin.as_ref().map(|admin| (admin.listen, admin.tls));
     if place(config) != place(former) {
         names.push("admin.listen and admin.tls");
@@ -138,7 +146,8 @@ mod tests {
         let listen = "127.0.0.1:1".parse().unwrap();
         let mut config = Config { listen, ..Config::default() };
         config.limits.rooms = 7;
-        assert_eq!(keep_fixed(&control.config(), &mut config.clone()), ["listen"]);
+        config.state_dir = Some("/elsewhere".into());
+        assert_eq!(keep_fixed(&control.config(), &mut config.clone()), ["listen", "state-dir"]);
         control.reload(config);
         assert_eq!(control.config().listen, Config::default().listen);
         assert_eq!(control.config().limits.rooms, 7);
