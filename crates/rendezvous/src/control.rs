@@ -121,10 +121,6 @@ fn keep_fixed(former: &Config, config: &mut Config) -> Vec<&'static str> {
         names.push("log.format");
         config.log_format = former.log_format;
     }
-    if config.cluster != former.cluster {
-        names.push("cluster");
-        config.cluster.clone_from(&former.cluster);
-    }
     names
 }
 

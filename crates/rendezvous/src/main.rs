@@ -85,6 +85,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let Arguments { config: file, listen, check_config } = arguments;
     let files = Files { config: file, listen };
+    let stamp = files.stamp();
     let config = match files.load() {
         Ok(config) => config,
         Err(error) => {
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match run(config, files) {
+    match run(config, files, stamp) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("peercam-rendezvous: {error:#}");
@@ -108,7 +109,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config, files: Files) -> anyhow::Result<()> {
+fn run(config: Config, files: Files, stamp: Option<Stamp>) -> anyhow::Result<()> {
     start_log(config.log_format);
     allow_files(config.limits.connections + config.limits.http_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -125,7 +126,7 @@ fn run(config: Config, files: Files) -> anyhow::Result<()> {
             info!("the administrator's interface is on {address}");
         }
         let control = server.control();
-        let reloading = tokio::spawn(reload(files, control.clone(), hang_up));
+        let reloading = tokio::spawn(reload(files, stamp, control.clone(), hang_up));
         let mut told = async || {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -168,6 +169,9 @@ fn start_log(format: LogFormat) {
     }
 }
 
+/// By what a change of a file is seen: its number, time of change and size.
+type Stamp = (u64, i64, i64, u64);
+
 /// Where the configuration comes from.
 struct Files {
     config: Option<PathBuf>,
@@ -184,17 +188,16 @@ impl Files {
         Ok(config)
     }
 
-    /// By what a change of the file is seen: its number, time of change and size.
-    fn stamp(&self) -> Option<(u64, i64, i64, u64)> {
+    fn stamp(&self) -> Option<Stamp> {
         let found = std::fs::metadata(self.config.as_deref()?).ok()?;
         Some((found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
     }
 }
 
 /// Reads the configuration again when its file changes, and on SIGHUP: that also where only a file
-/// changed that it names. A broken one is said and not used.
-async fn reload(files: Files, control: Control, mut hang_up: Signal) {
-    let mut seen = files.stamp();
+/// changed that it names. A broken one is said and not used. `seen`: of the one that holds, from
+/// before it was read, so that no change falls in between.
+async fn reload(files: Files, mut seen: Option<Stamp>, control: Control, mut hang_up: Signal) {
     loop {
         let asked = tokio::select! {
             asked = hang_up.recv() => asked.is_some(),
