@@ -1,10 +1,11 @@
 //! A camera on this machine: the agent, `peercam-agent`, with its test source.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, io, path::PathBuf, time::Duration};
 
 use data_encoding::BASE64;
 use nix::sys::signal::Signal;
-use peercam_protocol::{RoomId, SecretKey, signalling::Door};
+use peercam_protocol::{RoomId, SecretKey, ShareLink, signalling::Door};
+use tokio::task::spawn_blocking;
 
 use crate::{
     Bed, Process, Rendezvous, bed,
@@ -91,6 +92,9 @@ impl Options {
 urls = ["{rendezvous}"]
 room = "{room}"
 
+[control]
+socket = "{state}/control.sock"
+
 [access]
 door = "{door}"
 
@@ -156,6 +160,22 @@ impl HostCamera {
             })
         })
         .await
+    }
+
+    /// A link by which somebody may watch it for a day, as `peercamctl share` makes it on the
+    /// camera. `server` is where viewers find the rendezvous.
+    pub async fn share(&self, server: &str) -> Result<ShareLink> {
+        let program = programs::workspace("peercamctl")?;
+        let mut command = self.options.place.command(&program);
+        command.arg("--socket").arg(self.state.join("control.sock"));
+        command.args(["share", "--for", "24h", "--server", server]);
+        let run = spawn_blocking(move || command.output()).await;
+        let output = run.map_err(io::Error::other).flatten().map_err(Error::io("peercamctl"))?;
+        let link = String::from_utf8_lossy(&output.stdout).trim_end().parse();
+        link.map_err(|_| Error::Answer {
+            what: "peercamctl share".to_owned(),
+            answer: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 
     /// The room it waits in.

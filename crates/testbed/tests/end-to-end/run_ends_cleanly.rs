@@ -18,20 +18,20 @@ async fn start(bed: &Bed) -> (Process, String) {
         })
         .await
         .unwrap();
-    assert!(link.ends_with("/r/host"), "{link}");
+    assert!(link.contains("/r/host#k=") && link.contains("&t="), "{link}");
     (run, link)
 }
 
 /// Its programs that run; each has the link's port or its folder on the command line.
 fn left(link: &str) -> Vec<String> {
-    let server = link.trim_start_matches("http://").trim_end_matches("/r/host").to_owned();
+    let (server, _) = link.trim_start_matches("http://").split_once("/r/host").unwrap();
     let config = programs::repository().join("out/host/run/host.toml").display().to_string();
     fs::read_dir("/proc")
         .unwrap()
         .flatten()
         .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
         .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(&server) || line.contains(&config))
+        .filter(|line| line.contains(server) || line.contains(&config))
         .collect()
 }
 

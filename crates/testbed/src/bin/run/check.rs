@@ -43,7 +43,9 @@ pub async fn play(
     let browser = Browser::start(scene.bed()).await?;
     let mut address = scene.link().to_string();
     if let Some(transport) = transport {
-        address.push_str(&format!("?transport={transport}"));
+        // Before what opens the door, which is behind `#`.
+        let page = address.find('#').unwrap_or(address.len());
+        address.insert_str(page, &format!("?transport={transport}"));
     }
     browser.open(&address).await?;
     let began = browser.wait_playing(PLAYS_WITHIN).await?;

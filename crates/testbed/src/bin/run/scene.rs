@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use peercam_protocol::{RoomId, ShareLink};
+use peercam_protocol::{RoomId, ShareLink, signalling::Door};
 use peercam_testbed::{
     Bed, Guest, HostCamera, Rendezvous, camera, guest, net, programs, progress::Progress,
 };
@@ -86,14 +86,18 @@ impl Scene {
         let rendezvous = Rendezvous::listen(&bed, address).await?;
         progress.say(format!("the rendezvous listens on http://{address}"));
         let room: RoomId = board.name().parse().context("the board's name as a room")?;
-        let link = rendezvous.link(&room)?;
+        let mut link = rendezvous.link(&room)?;
 
         let camera = match &board {
             Board::Host => {
                 progress.say("starting the camera on this machine");
-                let options = camera::Options::full(room.clone());
-                Camera::Host(HostCamera::host(&bed, &rendezvous, options).await?)
+                let options =
+                    camera::Options { door: Door::Token, ..camera::Options::full(room.clone()) };
+                let camera = HostCamera::host(&bed, &rendezvous, options).await?;
+                link = camera.share(link.origin()).await?;
+                Camera::Host(camera)
             }
+            // Its door is open, as on any board with a shell for everybody on its console.
             Board::Emulated(name) => {
                 progress.say(format!(
                     "booting {name} in QEMU; its console: {}",
