@@ -391,7 +391,6 @@ impl Agent<'_> {
             Ok(kept) => kept,
             Err(error) => return refuse(error.code, error.message),
         };
-        let fingerprint = Fingerprint::of_sdp(&offer).ok();
         let join = Join {
             id: session,
             transport,
@@ -410,7 +409,7 @@ impl Agent<'_> {
             since: Instant::now(),
             handle,
             ticket: admission.ticket,
-            fingerprint,
+            fingerprint: admission.fingerprint,
             resume,
             task,
             left: false,

@@ -10,10 +10,10 @@ use support::{Agent, PATIENCE, ROOM, fake_rendezvous::FakeRendezvous};
 
 const OFFER: &str = include_str!("../src/session/offer_chromium.sdp");
 
-fn join() -> ToCamera {
+fn join(session: u64) -> ToCamera {
     let offer = OFFER.replace('\n', "\r\n");
     ToCamera::Join {
-        session: SessionId(1),
+        session: SessionId(session),
         transport: Transport::Fmp4,
         offer,
         resume: None,
@@ -43,7 +43,7 @@ async fn sockets_are_in_the_range_and_advertised_addresses_are_offered_with_thei
         format!("network = {{ udp-ports = \"{first}-{last}\", advertise = [\"203.0.113.7\"] }}");
     let agent = Agent::launch(rendezvous.address(), &more);
     let mut camera = rendezvous.host().await;
-    camera.send(&join()).await;
+    camera.send(&join(1)).await;
     let mut lines = Vec::new();
     loop {
         let line = camera.find(|message| match message {
@@ -89,18 +89,7 @@ async fn the_servers_that_the_rendezvous_names_are_asked() {
     let asked = async {
         let mut buffer = [0; 1500];
         for session in 1.. {
-            let ToCamera::Join { transport, offer, .. } = join() else { unreachable!() };
-            let session = SessionId(session);
-            camera
-                .send(&ToCamera::Join {
-                    session,
-                    transport,
-                    offer,
-                    resume: None,
-                    pass: None,
-                    ice_servers: vec![],
-                })
-                .await;
+            camera.send(&join(session)).await;
             let question = stun.recv_from(&mut buffer);
             let wait = std::time::Duration::from_secs(2);
             if let Ok(question) = tokio::time::timeout(wait, question).await {

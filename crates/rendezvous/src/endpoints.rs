@@ -35,8 +35,9 @@ use crate::{
     outbox::Outbox,
     pages,
     peer::Peer,
-    rooms::{CameraSeat, Rooms, ViewerSeat, Visitor, shutting_down, unix_time},
+    rooms::{CameraSeat, Rooms, ViewerSeat, Visitor, shutting_down},
     server::Tasks,
+    system::unix_time,
     telemetry::Telemetry,
     whep,
 };

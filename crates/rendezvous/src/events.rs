@@ -4,7 +4,6 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use peercam_protocol::{
@@ -14,7 +13,7 @@ use peercam_protocol::{
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::{config::EventKind, room::ViewerId};
+use crate::{config::EventKind, room::ViewerId, system::unix_ms};
 
 /// How many are kept, and how many a slow listener may be behind.
 const KEPT: usize = 1024;
@@ -143,11 +142,6 @@ impl Events {
     fn lock(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{config::RoomList, connection::Socket};
+use crate::{config::RoomList, connection::Socket, system::nonce};
 
 /// Most frames (pings, say) that are read before the proof.
 const PATIENCE: usize = 16;
@@ -51,12 +51,10 @@ pub(crate) async fn challenge(
     socket: &mut Socket,
     within: Duration,
 ) -> Option<Result<Statement, Error>> {
-    let mut bytes = [0; 16];
-    if getrandom::fill(&mut bytes).is_err() {
+    let Some(nonce) = nonce() else {
         let message = "the server has no random numbers to ask with: try again later";
         return Some(Err(Error::new(ErrorCode::Full, message)));
-    }
-    let nonce = Nonce::from_bytes(bytes);
+    };
     match timeout(within, exchange(socket, nonce)).await {
         Ok(outcome) => outcome,
         Err(_) => Some(Err(Error::new(

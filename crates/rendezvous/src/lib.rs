@@ -27,6 +27,8 @@
 //! | `telemetry`, `metrics`, `events` | what the server tells about itself |
 //! | [`webhooks`] | events posted to other servers |
 //! | [`secret`] | a secret from a file |
+//! | [`stamp`] | whether a file has changed |
+//! | `system` | the time, and random numbers |
 //!
 //! A message's way: the sender's `connection` reads a frame, parses it, and calls its seat's
 //! `room`, which knows whose session it is and puts it, encoded for the other side, into that
@@ -54,8 +56,10 @@ mod room;
 mod rooms;
 pub mod secret;
 pub mod server;
+pub mod stamp;
 pub mod state;
 mod stream;
+mod system;
 mod telemetry;
 pub mod tls;
 pub mod turn;

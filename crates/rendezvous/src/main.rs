@@ -2,14 +2,13 @@
 //! listens, and ends in order when it is told to.
 
 use std::{
-    io::IsTerminal, net::SocketAddr, os::unix::fs::MetadataExt, path::PathBuf, pin::pin,
-    process::ExitCode, time::Duration,
+    io::IsTerminal, net::SocketAddr, path::PathBuf, pin::pin, process::ExitCode, time::Duration,
 };
 
 use anyhow::Context;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use peercam_rendezvous::{Config, ConfigError, Control, LogFormat, Server};
+use peercam_rendezvous::{Config, ConfigError, Control, LogFormat, Server, stamp::Stamp};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::sleep,
@@ -169,9 +168,6 @@ fn start_log(format: LogFormat) {
     }
 }
 
-/// By what a change of a file is seen: its number, time of change and size.
-type Stamp = (u64, i64, i64, u64);
-
 /// Where the configuration comes from.
 struct Files {
     config: Option<PathBuf>,
@@ -189,8 +185,7 @@ impl Files {
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        let found = std::fs::metadata(self.config.as_deref()?).ok()?;
-        Some((found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
+        Stamp::of(self.config.as_deref()?)
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use peercam_protocol::signalling::ErrorCode;
 
-use crate::{config::EventKind, events::unix_ms};
+use crate::{config::EventKind, system::unix_ms};
 
 /// The content type of [`Page::finish`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

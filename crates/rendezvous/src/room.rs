@@ -146,8 +146,8 @@ impl Room {
     }
 
     /// The camera moves in, with `hosting` as the first message to it. Sessions are numbered from
-    /// `first_session` on. [`Room::open_door`] comes next. If the same camera is there already, that connection of its is done
-    /// with: the sessions are forgotten, their media goes on.
+    /// `first_session` on. [`Room::open_door`] comes next. If the same camera is there already,
+    /// that connection of its is done with: the sessions are forgotten, their media goes on.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use peercam_protocol::{
@@ -25,6 +25,7 @@ use crate::{
     peer::Refusal,
     rate::AddressRates,
     room::{Room, ViewerId},
+    system::unix_time,
     telemetry::Telemetry,
     turn::IceServers,
 };
@@ -362,11 +363,6 @@ impl Drop for ViewerSeat {
 /// numbers again: it would take more than a thousand joins a second all along.
 fn first_session(now: Duration) -> u64 {
     now.as_millis() as u64
-}
-
-/// Since 1970.
-pub(crate) fn unix_time() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 pub(crate) fn shutting_down() -> Error {

@@ -2,9 +2,8 @@
 //! certificate only has to put the new files in their place.
 
 use std::{
-    fmt, fs, io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    fmt, io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
@@ -20,7 +19,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{info, warn};
 
-use crate::config::TlsFiles;
+use crate::{config::TlsFiles, stamp::Stamp};
 
 /// Why TLS can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -52,15 +51,6 @@ pub enum TlsError {
     },
 }
 
-/// By what a change of a file is seen: its number, time of change and size. A file that is moved
-/// into another's place may be older than that one.
-type Stamp = Option<(u64, i64, i64, u64)>;
-
-fn stamp(file: &Path) -> Stamp {
-    let found = fs::metadata(file).ok()?;
-    Some((found.ino(), found.mtime(), found.mtime_nsec(), found.size()))
-}
-
 /// The server's side of TLS. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Tls {
@@ -85,7 +75,7 @@ struct Certificate {
 struct Source {
     files: TlsFiles,
     /// The files as they were when they were last read, whether they were good or not.
-    seen: (Stamp, Stamp),
+    seen: Stamps,
 }
 
 impl ResolvesServerCert for Certificate {
@@ -164,8 +154,11 @@ impl Certificate {
     }
 }
 
-fn stamps(files: &TlsFiles) -> (Stamp, Stamp) {
-    (stamp(&files.certificate), stamp(&files.key))
+/// Of certificate and key.
+type Stamps = (Option<Stamp>, Option<Stamp>);
+
+fn stamps(files: &TlsFiles) -> Stamps {
+    (Stamp::of(&files.certificate), Stamp::of(&files.key))
 }
 
 fn read(files: &TlsFiles) -> Result<CertifiedKey, TlsError> {

@@ -46,8 +46,9 @@ use tracing::{info, warn};
 
 use crate::{
     config::Webhook,
-    events::{Notice, unix_ms},
+    events::Notice,
     secret::{Secret, SecretError},
+    system::unix_time,
     telemetry::Telemetry,
 };
 
@@ -300,7 +301,7 @@ impl Target {
     }
 
     fn request(&self, notice: &Notice) -> Result<Request<Body>, axum::http::Error> {
-        let time = (unix_ms() / 1000).to_string();
+        let time = unix_time().as_secs().to_string();
         let code = self.secret.sign(&[time.as_bytes(), b".", notice.text.as_bytes()]);
         let authority = self.url.authority().map_or("", |authority| authority.as_str());
         let path = self.url.path_and_query().map_or("/", |path| path.as_str());

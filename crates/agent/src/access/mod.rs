@@ -69,6 +69,8 @@ pub struct Admission {
     pub ticket: Option<Ticket>,
     /// Vouches for the answer, where he asked for that.
     pub witness: Option<Witness>,
+    /// Of his certificate, where his offer has one: who he is.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// What a session stands on: it ends with it.
@@ -249,8 +251,9 @@ impl Access {
                 Some(Ticket(claims))
             }
         };
+        let fingerprint = viewer.as_ref().ok().copied();
         let witness = self.witness(room, viewer, pass)?;
-        Ok(Admission { ticket, witness })
+        Ok(Admission { ticket, witness, fingerprint })
     }
 
     /// Who vouches for the answer to an offer for a running session, where the viewer asks for that.

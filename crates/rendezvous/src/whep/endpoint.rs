@@ -28,6 +28,7 @@ use crate::{
     outbox::Outbox,
     rate::TokenBucket,
     rooms::Visitor,
+    system::nonce,
 };
 
 use super::{
@@ -35,7 +36,7 @@ use super::{
     problem::Problem,
     sdp::{Answer, Offer},
     session::{Command, Condition, Patched, Session, next},
-    sessions::{Sessions, TokenDigest, random},
+    sessions::{Sessions, TokenDigest},
 };
 
 /// What stands before the room.
@@ -163,7 +164,7 @@ impl Whep {
         let (place, commands) = self.sessions.enter(room.clone(), digest).ok_or_else(no_random)?;
         let pass = match token {
             Some(token) => {
-                let nonce = random().ok_or_else(no_random)?;
+                let nonce = nonce().ok_or_else(no_random)?;
                 Some(Pass { nonce, token: Some(token), signature: None })
             }
             None => None,

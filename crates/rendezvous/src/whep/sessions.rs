@@ -6,11 +6,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use peercam_protocol::{Nonce, RoomId};
+use peercam_protocol::RoomId;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::session::Command;
+use crate::system::nonce;
 
 /// Commands that wait for one session. A player has one request under way at a time.
 const COMMANDS: usize = 8;
@@ -53,7 +54,7 @@ impl Sessions {
         room: RoomId,
         token: TokenDigest,
     ) -> Option<(Place, mpsc::Receiver<Command>)> {
-        let name = random()?.to_string();
+        let name = nonce()?.to_string();
         let (commands, receiver) = mpsc::channel(COMMANDS);
         self.lock().insert(name.clone(), Entry { room, token, commands });
         Some((Place { sessions: self.clone(), name }, receiver))
@@ -88,13 +89,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.sessions.lock().remove(&self.name);
     }
-}
-
-/// 128 random bits. None where the system has no random numbers.
-pub(super) fn random() -> Option<Nonce> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(Nonce::from_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -1,0 +1,22 @@
+//! What the operating system knows: the time, and random numbers.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use peercam_protocol::Nonce;
+
+/// Time since 1970.
+pub(crate) fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The same in milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    unix_time().as_millis() as u64
+}
+
+/// 128 random bits. None where the system has no random numbers.
+pub(crate) fn nonce() -> Option<Nonce> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(Nonce::from_bytes(bytes))
+}
