@@ -37,7 +37,9 @@ use crate::{
     tls::{Time, Tls},
 };
 
+mod progress;
 mod requests;
+use progress::Pictures;
 
 /// For all sessions to say bye and close, when the camera stops.
 const SESSIONS_END: Duration = Duration::from_millis(1500);
@@ -86,6 +88,8 @@ pub async fn run(
     let agent = Agent {
         room,
         access,
+        pictures: Pictures::new(host.camera.status(), Instant::now()),
+        reached: None,
         max_viewers: config.max_viewers,
         host,
         hosts,
@@ -150,6 +154,9 @@ struct Agent<'a> {
     tasks: JoinSet<Ended>,
     keys: HashMap<task::Id, Key>,
     started: Instant,
+    pictures: Pictures,
+    /// When a rendezvous server was last heard.
+    reached: Option<Instant>,
     notifier: &'a Notifier,
 }
 
@@ -216,15 +223,33 @@ impl Agent<'_> {
                     self.review();
                 }
                 // From this loop and no other: a loop that hangs is not alive.
-                () = tick(&mut heartbeat) => self.notifier.alive(),
+                () = tick(&mut heartbeat) => self.beat(),
             }
         }
         drop(control);
         self.stop().await;
     }
 
+    /// A heartbeat: alive, and how the work goes.
+    fn beat(&mut self) {
+        let progress = self.pictures.progress(Instant::now(), self.host.camera.watchers());
+        self.notifier.working(progress);
+        self.notifier.status(&self.describe());
+    }
+
     /// One line for the supervisor.
     fn describe(&self) -> String {
+        let mut line = self.describe_rooms();
+        line += &format!(", {}", self.pictures.describe());
+        if self.links.is_empty()
+            && let Some(at) = self.reached
+        {
+            line += &format!(", rendezvous last reached {} s ago", at.elapsed().as_secs());
+        }
+        line
+    }
+
+    fn describe_rooms(&self) -> String {
         let viewers = self.sessions.len();
         let rooms: Vec<_> = self.hosts.iter().map(|(_, host)| host).collect();
         let Some(first) = rooms.first() else { return "no rendezvous configured".to_owned() };
@@ -242,6 +267,10 @@ impl Agent<'_> {
     }
 
     fn hear(&mut self, id: HostId, event: Event) {
+        if !matches!(event, Event::Trouble(_)) {
+            // Even that a line was lost says that there was one until now.
+            self.reached = Some(Instant::now());
+        }
         match event {
             Event::Hosting { server, room, ice_servers, outbox } => {
                 match (server.watch_link(&room), self.access.door()) {

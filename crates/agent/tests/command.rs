@@ -167,12 +167,14 @@ async fn started_by_a_supervisor_it_is_ready_alive_and_ends_in_time() {
     };
     hear("READY=1");
     hear(&format!("STATUS=hosting room {ROOM}"));
-    (0..3).for_each(|_| hear("WATCHDOG=1"));
+    (0..3).for_each(|_| hear("WATCHDOG=1\nX_PEERCAM_EXPECTED=0\nX_PEERCAM_PROGRESS=0"));
 
     let options = ViewerOptions::new(peercam_protocol::signalling::Transport::Rtp);
     let viewer = Viewer::join(rendezvous.address, ROOM, options).await;
     viewer.plays_on().await;
     hear("1 viewers");
+    hear("X_PEERCAM_EXPECTED=1");
+    hear(" fps");
     let begun = Instant::now();
     running.terminate();
     hear("STOPPING=1");

@@ -11,7 +11,10 @@
 //!  service                                     supervisor
 //!    │   NOTIFY_SOCKET=…  WATCHDOG_USEC=…          │   (environment at start)
 //!    │── READY=1, STATUS=waiting for viewers ─────▶│
-//!    │── WATCHDOG=1 ──────────────────────────────▶│   at least twice in WATCHDOG_USEC
+//!    │── WATCHDOG=1 ──────────────────────────────▶│   at least twice in WATCHDOG_USEC,
+//!    │   X_PEERCAM_EXPECTED=1                      │   with the work done so far, and whether
+//!    │   X_PEERCAM_PROGRESS=4711                   │   there is any to do now
+//!    │── EXTEND_TIMEOUT_USEC=… ───────────────────▶│   this may take a while
 //!    │── STOPPING=1 ──────────────────────────────▶│
 //! ```
 //!
@@ -20,5 +23,5 @@
 pub mod message;
 pub mod notifier;
 
-pub use message::Message;
+pub use message::{Message, Progress};
 pub use notifier::Notifier;

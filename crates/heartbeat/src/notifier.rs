@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::message::{Message, Watchdog};
+use crate::message::{Message, Progress, Watchdog};
 
 /// A service's line to its supervisor, as in `sd_notify(3)` and `sd_watchdog_enabled(3)`.
 ///
@@ -80,11 +80,27 @@ impl Notifier {
     /// A heartbeat (`WATCHDOG=1`): call it from the loop that does the work, not from a timer of
     /// its own, every [`Notifier::interval`].
     pub fn alive(&self) {
+        self.beat(None);
+    }
+
+    /// The same with a word on the work: a supervisor that was told to watches over that too.
+    pub fn working(&self, progress: Progress) {
+        self.beat(Some(progress));
+    }
+
+    fn beat(&self, progress: Option<Progress>) {
         let ready = self.ready_owed.load(Ordering::Relaxed);
-        let heartbeat = Message { ready, watchdog: Some(Watchdog::Alive), ..Message::default() };
+        let watchdog = Some(Watchdog::Alive);
+        let heartbeat = Message { ready, watchdog, progress, ..Message::default() };
         if self.send(&heartbeat) && ready {
             self.ready_owed.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// What goes on now (the start, a heartbeat, the end) may take `time` from here on
+    /// (`EXTEND_TIMEOUT_USEC=`), at most [`MAX_EXTENSION`](crate::message::MAX_EXTENSION).
+    pub fn extend(&self, time: Duration) {
+        self.send(&Message { extension: Some(time), ..Message::default() });
     }
 
     /// What the service does now, one line for people (`STATUS=`). Control characters become
@@ -185,6 +201,8 @@ mod tests {
             service.ready("waiting for viewers");
             service.alive();
             service.status("two viewers");
+            service.working(Progress { expected: true, done: 30 });
+            service.extend(Duration::from_secs(3));
             service.stopping();
 
             let ready = next(&socket).unwrap();
@@ -193,6 +211,10 @@ mod tests {
             let alive = Message { watchdog: Some(Watchdog::Alive), ..Message::default() };
             assert_eq!(next(&socket), Some(alive));
             assert_eq!(next(&socket).unwrap().status.as_deref(), Some("two viewers"));
+            let working = next(&socket).unwrap();
+            assert_eq!(working.watchdog, Some(Watchdog::Alive));
+            assert_eq!(working.progress, Some(Progress { expected: true, done: 30 }));
+            assert_eq!(next(&socket).unwrap().extension, Some(Duration::from_secs(3)));
             assert!(next(&socket).unwrap().stopping);
             assert_eq!(next(&socket), None);
         }

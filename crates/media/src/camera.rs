@@ -140,6 +140,11 @@ impl Camera {
         Some(kbps)
     }
 
+    /// How many subscribe to anything.
+    pub fn watchers(&self) -> usize {
+        Stream::ALL.into_iter().map(|stream| self.hubs[stream].subscribers()).sum()
+    }
+
     /// How the camera is doing, now and on every change.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()

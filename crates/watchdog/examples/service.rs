@@ -7,6 +7,11 @@
 //! | `status=WORDS` | says what it does |
 //! | `beat` | sends heartbeats for ever |
 //! | `beats=N` | sends N heartbeats |
+//! | `idle=N` | sends N heartbeats that say there is no work |
+//! | `work=N` | sends N heartbeats, each with more work done |
+//! | `stuck` | sends heartbeats for ever, with work to do and none done |
+//! | `extend=N` | asks for N milliseconds of patience |
+//! | `sleep=N` | does nothing for N milliseconds |
 //! | `hang` | does nothing, for ever |
 //! | `trigger` | asks to be restarted |
 //! | `stopping` | says that it begins to end |
@@ -14,7 +19,7 @@
 
 use std::{env, process::ExitCode, thread::sleep, time::Duration};
 
-use peercam_heartbeat::{Message, Notifier, message::Watchdog};
+use peercam_heartbeat::{Message, Notifier, Progress, message::Watchdog};
 
 fn main() -> ExitCode {
     let notifier = match Notifier::from_env() {
@@ -27,6 +32,7 @@ fn main() -> ExitCode {
     let socket = env::var("NOTIFY_SOCKET").unwrap_or_default();
     println!("service {} begins, told of {socket:?}", std::process::id());
     let interval = notifier.interval().unwrap_or(Duration::from_secs(1));
+    let mut done = 0;
     for step in env::args().skip(1) {
         let (verb, value) = step.split_once('=').unwrap_or((&step, ""));
         let number = || value.parse::<u32>().unwrap_or(0);
@@ -43,6 +49,19 @@ fn main() -> ExitCode {
                     sleep(interval);
                 }
             }
+            "idle" | "work" => {
+                for _ in 0..number() {
+                    done += u64::from(verb == "work");
+                    notifier.working(Progress { expected: verb == "work", done });
+                    sleep(interval);
+                }
+            }
+            "stuck" => loop {
+                notifier.working(Progress { expected: true, done });
+                sleep(interval);
+            },
+            "extend" => notifier.extend(Duration::from_millis(number().into())),
+            "sleep" => sleep(Duration::from_millis(number().into())),
             "hang" => loop {
                 sleep(Duration::from_secs(3600));
             },

@@ -25,7 +25,8 @@
 //! # Stays broken
 //!
 //! A service is *up* from its `READY=1` (or its start, when it has no `ready-timeout`) until it
-//! ends or misses a heartbeat. A critical service *stays broken* when
+//! ends, misses a heartbeat, or does none of the work that it says is due for `progress-timeout`.
+//! A critical service *stays broken* when
 //!
 //! - it was not up at any moment for `broken-after`, in spite of restarts; or
 //! - it failed `broken-failures` times in a row, that is without having been up for `stable-after`

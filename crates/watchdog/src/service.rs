@@ -8,6 +8,7 @@
 //!     │                     │                 │   Leaving
 //!     │                     ▼                 ▼      │ too late
 //!     │ back-off         Killed ◀── no heartbeat ────┘
+//!     │                     │       or no progress
 //!     │                     │
 //!     └──────── exited ─────┴── (from every state with a process)
 //!
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peercam_heartbeat::message::{Message, Watchdog};
+use peercam_heartbeat::message::{Message, Progress, Watchdog};
 
 /// After SIGKILL a process is gone in moments, unless it hangs in a driver; a stop then goes on
 /// without it.
@@ -33,6 +34,8 @@ pub struct Policy {
     pub ready_timeout: Option<Duration>,
     /// Longest time between two heartbeats while up; None for a service that sends none.
     pub heartbeat: Option<Duration>,
+    /// Longest time without progress while it says that there is work; None: nobody minds.
+    pub progress_timeout: Option<Duration>,
     /// How long it may take to end after SIGTERM or its own `STOPPING=1`.
     pub stop_timeout: Duration,
     /// Which ends are followed by a new start.
@@ -160,6 +163,8 @@ pub enum Cause {
     NotReady(Duration),
     /// No heartbeat in this time.
     NoHeartbeat(Duration),
+    /// It beats and says that there is work, and has done none in this time.
+    NoProgress(Duration),
     /// It asked for it (`WATCHDOG=trigger`).
     Trigger,
     /// It said `STOPPING=1` and did not end in this time.
@@ -200,17 +205,45 @@ pub struct Service {
     failures: u32,
     /// The last it said about itself.
     status: Option<String>,
+    /// Until when it asked for patience (`EXTEND_TIMEOUT_USEC=`) with what it does now; in the
+    /// past where it didn't.
+    patience: Instant,
 }
 
 #[derive(Debug)]
 enum Phase {
     Waiting { until: Instant, excused: bool },
     Starting { since: Instant },
-    Up { since: Instant, heartbeat_at: Instant },
+    Up { since: Instant, heartbeat_at: Instant, work: Work },
     Leaving { until: Instant },
     Killed { cause: Cause },
     Stopping { until: Instant, killed: bool },
     Ended,
+}
+
+/// How it gets on with its work.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    /// What it last said.
+    progress: Progress,
+    /// Since when no work was done though there is some; None while there is none.
+    idle_since: Option<Instant>,
+}
+
+impl Work {
+    fn none() -> Self {
+        Self { progress: Progress::default(), idle_since: None }
+    }
+
+    fn take(&mut self, progress: Progress, now: Instant) {
+        let moved = progress.done != self.progress.done;
+        self.idle_since = match self.idle_since {
+            _ if !progress.expected => None,
+            Some(since) if !moved => Some(since),
+            _ => Some(now),
+        };
+        self.progress = progress;
+    }
 }
 
 impl Service {
@@ -223,6 +256,7 @@ impl Service {
             attempts: 0,
             failures: 0,
             status: None,
+            patience: now,
         }
     }
 
@@ -253,16 +287,27 @@ impl Service {
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let due = match &self.phase {
             Phase::Waiting { until, .. } => Some(*until),
-            Phase::Starting { since } => self.policy.ready_timeout.map(|limit| *since + limit),
-            Phase::Up { since, heartbeat_at } => {
-                let heartbeat = self.policy.heartbeat.map(|limit| *heartbeat_at + limit);
-                heartbeat.or((self.attempts > 0).then(|| *since + self.policy.stable_after))
+            Phase::Starting { since } => self.due(*since, self.policy.ready_timeout),
+            Phase::Up { since, heartbeat_at, work } => {
+                let heartbeat = self.due(*heartbeat_at, self.policy.heartbeat);
+                let stable = (self.attempts > 0).then(|| *since + self.policy.stable_after);
+                let progress =
+                    work.idle_since.and_then(|since| self.due(since, self.policy.progress_timeout));
+                heartbeat.or(stable).into_iter().chain(progress).min()
             }
-            Phase::Leaving { until } | Phase::Stopping { until, .. } => Some(*until),
+            Phase::Leaving { until } | Phase::Stopping { until, killed: false } => {
+                Some(self.patience.max(*until))
+            }
+            Phase::Stopping { until, .. } => Some(*until),
             Phase::Killed { .. } | Phase::Ended => None,
         };
         let broken = self.well_at + self.policy.broken_after;
         due.into_iter().chain(Some(broken)).filter(|due| *due > now).min()
+    }
+
+    /// When it is too late for what may take so long and began at `since`.
+    fn due(&self, since: Instant, limit: Option<Duration>) -> Option<Instant> {
+        Some(self.patience.max(since + limit?))
     }
 
     /// How it is.
@@ -302,14 +347,16 @@ impl Service {
     }
 
     fn pass_time(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let late = |since: Instant, limit: Option<Duration>| limit.filter(|l| now >= since + *l);
+        let late = |since: Instant, limit: Option<Duration>| {
+            limit.filter(|_| self.due(since, limit).is_some_and(|due| now >= due))
+        };
         match self.phase {
             Phase::Waiting { until, excused } if now >= until => {
                 if excused {
                     self.well_at = now;
                 }
                 self.status = None;
-                self.phase = Phase::Starting { since: now };
+                self.enter(now, Phase::Starting { since: now });
                 actions.push(Action::Start);
             }
             Phase::Starting { since } => {
@@ -317,17 +364,21 @@ impl Service {
                     self.kill(now, Cause::NotReady(limit), actions);
                 }
             }
-            Phase::Up { heartbeat_at, .. } => {
+            Phase::Up { heartbeat_at, work, .. } => {
+                let stuck =
+                    work.idle_since.and_then(|since| late(since, self.policy.progress_timeout));
                 if let Some(limit) = late(heartbeat_at, self.policy.heartbeat) {
                     self.kill(now, Cause::NoHeartbeat(limit), actions);
+                } else if let Some(limit) = stuck {
+                    self.kill(now, Cause::NoProgress(limit), actions);
                 } else {
                     self.settle(now, actions);
                 }
             }
-            Phase::Leaving { until } if now >= until => {
+            Phase::Leaving { until } if now >= self.patience.max(until) => {
                 self.kill(now, Cause::NotStopped(self.policy.stop_timeout), actions);
             }
-            Phase::Stopping { until, killed: false } if now >= until => {
+            Phase::Stopping { until, killed: false } if now >= self.patience.max(until) => {
                 actions.push(Action::Note(Note::StopTimeout(self.policy.stop_timeout)));
                 actions.push(Action::Kill);
                 self.phase = Phase::Stopping { until: now + KILL_PATIENCE, killed: true };
@@ -341,16 +392,20 @@ impl Service {
     }
 
     fn listen(&mut self, now: Instant, message: Message, actions: &mut Vec<Action>) {
-        let Message { ready, stopping, watchdog, status } = message;
+        let Message { ready, stopping, watchdog, status, extension, progress } = message;
         if status.is_some() {
             self.status = status;
         }
         if let (true, Phase::Starting { since }) = (ready, &self.phase) {
             self.come_up(*since, now, actions);
         }
-        if let (Some(Watchdog::Alive), Phase::Up { heartbeat_at, .. }) = (watchdog, &mut self.phase)
-        {
-            *heartbeat_at = now;
+        if let Phase::Up { heartbeat_at, work, .. } = &mut self.phase {
+            if watchdog == Some(Watchdog::Alive) {
+                *heartbeat_at = now;
+            }
+            if let Some(progress) = progress {
+                work.take(progress, now);
+            }
             self.settle(now, actions);
         }
         if matches!(self.phase, Phase::Starting { .. } | Phase::Up { .. }) {
@@ -358,19 +413,28 @@ impl Service {
                 self.kill(now, Cause::Trigger, actions);
             } else if stopping {
                 self.leave_up(now);
-                self.phase = Phase::Leaving { until: now + self.policy.stop_timeout };
+                self.enter(now, Phase::Leaving { until: now + self.policy.stop_timeout });
             }
+        }
+        if let Some(extension) = extension {
+            self.patience = self.patience.max(now + extension);
         }
     }
 
+    /// Patience that it asked for was for what it did until now.
+    fn enter(&mut self, now: Instant, phase: Phase) {
+        self.phase = phase;
+        self.patience = now;
+    }
+
     fn come_up(&mut self, since: Instant, now: Instant, actions: &mut Vec<Action>) {
-        self.phase = Phase::Up { since: now, heartbeat_at: now };
+        self.enter(now, Phase::Up { since: now, heartbeat_at: now, work: Work::none() });
         let after = now.saturating_duration_since(since);
         actions.push(Action::Note(Note::Up { after, status: self.status.clone() }));
     }
 
     /// Forgets earlier failures once it has been up for long enough, as far as that is proven:
-    /// to its last heartbeat, where it sends any.
+    /// to its last heartbeat, where it sends any, and to its last work.
     fn settle(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Phase::Up { since, .. } = self.phase else { return };
         let proven = self.proven(now).saturating_duration_since(since);
@@ -380,12 +444,13 @@ impl Service {
         }
     }
 
-    /// Until when it is known to have been up.
+    /// Until when it is known to have been up, and to have done its work.
     fn proven(&self, now: Instant) -> Instant {
-        match self.phase {
-            Phase::Up { heartbeat_at, .. } if self.policy.heartbeat.is_some() => heartbeat_at,
-            Phase::Up { .. } => now,
-            _ => self.well_at,
+        let Phase::Up { heartbeat_at, work, .. } = self.phase else { return self.well_at };
+        let alive = if self.policy.heartbeat.is_some() { heartbeat_at } else { now };
+        match (work.idle_since, self.policy.progress_timeout) {
+            (Some(since), Some(_)) => since.min(alive),
+            _ => alive,
         }
     }
 
@@ -446,15 +511,16 @@ impl Service {
     }
 
     fn stop(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.phase = match self.phase {
+        let phase = match self.phase {
             Phase::Waiting { .. } | Phase::Ended => Phase::Ended,
             Phase::Starting { .. } | Phase::Up { .. } | Phase::Leaving { .. } => {
                 actions.push(Action::Terminate);
                 Phase::Stopping { until: now + self.policy.stop_timeout, killed: false }
             }
             Phase::Killed { .. } => Phase::Stopping { until: now + KILL_PATIENCE, killed: true },
-            Phase::Stopping { until, killed } => Phase::Stopping { until, killed },
+            Phase::Stopping { .. } => return,
         };
+        self.enter(now, phase);
     }
 
     fn leave_up(&mut self, now: Instant) {
@@ -481,6 +547,9 @@ impl fmt::Display for Cause {
             Self::Exited(exit) => exit.fmt(f),
             Self::NotReady(limit) => write!(f, "not ready within {limit:?}"),
             Self::NoHeartbeat(limit) => write!(f, "no heartbeat for {limit:?}"),
+            Self::NoProgress(limit) => {
+                write!(f, "alive, but none of the work that is due was done for {limit:?}")
+            }
             Self::Trigger => f.write_str("asked to be restarted (WATCHDOG=trigger)"),
             Self::NotStopped(limit) => write!(f, "said STOPPING=1 and did not end in {limit:?}"),
         }

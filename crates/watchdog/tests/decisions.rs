@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use peercam_heartbeat::message::{Message, Watchdog};
+use peercam_heartbeat::message::{Message, Progress, Watchdog};
 use peercam_watchdog::{
     service::{Action, Broken, Cause, Event, Exit, Note, Policy, Restart},
     supervisor::{Index, Supervisor, Verdict},
@@ -20,6 +20,7 @@ fn policy() -> Policy {
     Policy {
         ready_timeout: Some(seconds(30)),
         heartbeat: Some(seconds(10)),
+        progress_timeout: Some(seconds(20)),
         stop_timeout: seconds(5),
         restart: Restart::Always,
         restart_delay: seconds(1),
@@ -37,6 +38,18 @@ fn ready() -> Event {
 
 fn alive() -> Event {
     Event::Message(Message { watchdog: Some(Watchdog::Alive), ..Message::default() })
+}
+
+fn work(expected: bool, done: u64) -> Event {
+    Event::Message(Message {
+        watchdog: Some(Watchdog::Alive),
+        progress: Some(Progress { expected, done }),
+        ..Message::default()
+    })
+}
+
+fn patience(time: Duration) -> Event {
+    Event::Message(Message { extension: Some(time), ..Message::default() })
 }
 
 fn crash() -> Event {
@@ -169,6 +182,115 @@ fn readiness_and_heartbeats_that_are_late_by_nothing_are_late() {
     assert_eq!(story.causes().len(), 1);
     story.until(51);
     assert_eq!(story.causes()[1], (51, Cause::NoHeartbeat(seconds(10))));
+}
+
+#[test]
+fn work_that_is_due_and_not_done_is_a_hang() {
+    let mut story = Story::one(policy());
+    story.at(1, ready());
+    for second in (5..100).step_by(5) {
+        story.at(second, work(false, 0));
+    }
+    for (second, done) in [(100, 1), (105, 2), (110, 2), (115, 2), (120, 2)] {
+        story.at(second, work(true, done));
+    }
+    story.until(124);
+    assert_eq!(story.causes(), []);
+    story.until(125);
+    assert_eq!(story.causes(), [(125, Cause::NoProgress(seconds(20)))]);
+}
+
+#[test]
+fn work_counts_from_when_there_is_some() {
+    let mut story = Story::one(policy());
+    story.at(1, ready());
+    // The same number all along: never idle for too long at a time.
+    for second in (5..1000).step_by(5) {
+        story.at(second, work(second % 20 != 0, 7));
+    }
+    assert_eq!(story.causes(), []);
+    // A number that goes back is one that moves: the service counts anew.
+    for second in (1000..2000).step_by(5) {
+        story.at(second, work(true, 2000 - second));
+    }
+    assert_eq!(story.causes(), []);
+}
+
+#[test]
+fn nobody_minds_the_work_of_a_service_without_the_time_out() {
+    let mut story = Story::one(Policy { progress_timeout: None, ..policy() });
+    story.at(1, ready());
+    for second in (5..10_000).step_by(5) {
+        story.at(second, work(true, 7));
+    }
+    assert_eq!(story.causes(), []);
+}
+
+#[test]
+fn a_service_that_never_gets_anything_done_is_never_stable() {
+    // Alive for twenty seconds each time, twice as long as stable-after.
+    let mut story = Story::one(policy());
+    for _ in 0..10 {
+        story.tell(0, ready());
+        let now = story.now.duration_since(story.begin).as_secs();
+        for second in [0, 5, 10, 15] {
+            story.at(now + second, work(true, 7));
+        }
+        story.until(now + 28);
+    }
+    let broken = Broken::Failing(10);
+    assert_eq!(story.verdict(), Verdict::Starve { service: 0, broken });
+}
+
+#[test]
+fn patience_is_for_what_goes_on_and_for_no_more() {
+    let mut story = Story::one(policy());
+    story.at(29, patience(seconds(20)));
+    story.until(48);
+    assert_eq!(story.causes(), []);
+    story.at(48, ready());
+    story.until(58);
+    assert_eq!(story.causes(), [(58, Cause::NoHeartbeat(seconds(10)))], "what was left is gone");
+
+    let mut story = Story::one(policy());
+    story.at(29, patience(seconds(20)));
+    story.until(49);
+    assert_eq!(story.causes(), [(49, Cause::NotReady(seconds(30)))]);
+
+    let mut story = Story::one(policy());
+    story.at(1, ready());
+    story.at(2, work(true, 1));
+    story.at(3, patience(seconds(40)));
+    story.at(4, patience(seconds(1)));
+    story.until(42);
+    assert_eq!(story.causes(), [], "asking for less takes nothing back");
+    story.until(43);
+    assert_eq!(story.causes(), [(43, Cause::NoHeartbeat(seconds(10)))]);
+}
+
+#[test]
+fn a_start_that_asks_for_patience_is_broken_all_the_same() {
+    let mut story = Story::one(policy());
+    for second in (0..60).step_by(10) {
+        story.at(second, patience(seconds(3600)));
+    }
+    assert_eq!(story.verdict(), Verdict::Feed);
+    story.until(60);
+    assert_eq!(story.causes(), []);
+    assert!(matches!(story.verdict(), Verdict::Starve { .. }));
+}
+
+#[test]
+fn a_stop_waits_for_who_asks_for_it() {
+    let mut story = Story::one(policy());
+    story.tell(0, ready());
+    let steps = story.supervisor.stop(story.now);
+    story.note(steps);
+    story.at(4, patience(seconds(4)));
+    story.until(7);
+    assert!(!story.did.iter().any(|(_, _, action)| *action == Action::Kill));
+    story.until(8);
+    assert!(story.did.iter().any(|(_, _, action)| *action == Action::Kill));
 }
 
 #[test]
@@ -362,10 +484,15 @@ fn every_reason_stands_before_what_is_done_for_it() {
 /// Anything that can happen, at any moment.
 fn anything() -> impl Strategy<Value = (u64, Index, Event)> {
     let message =
-        (any::<bool>(), any::<bool>(), 0..3usize).prop_map(|(ready, stopping, watchdog)| {
-            let watchdog = [None, Some(Watchdog::Alive), Some(Watchdog::Trigger)][watchdog];
-            Event::Message(Message { ready, stopping, watchdog, status: None })
-        });
+        (any::<bool>(), any::<bool>(), 0..3usize, any::<Option<(bool, bool)>>(), 0..60u64);
+    let message = message.prop_map(|(ready, stopping, watchdog, progress, patience)| {
+        let watchdog = [None, Some(Watchdog::Alive), Some(Watchdog::Trigger)][watchdog];
+        let progress =
+            progress.map(|(expected, done)| Progress { expected, done: u64::from(done) });
+        // Mostly short: who asks for patience while it is to end may take it.
+        let extension = patience.checked_sub(50).map(seconds);
+        Event::Message(Message { ready, stopping, watchdog, status: None, extension, progress })
+    });
     let event = prop_oneof![
         3 => message,
         2 => (0..4).prop_map(|code| Event::Exited(Exit::Code(code))),

@@ -51,6 +51,7 @@ struct Service {
     critical: bool,
     ready_timeout: Option<Span>,
     heartbeat: Option<Span>,
+    progress_timeout: Option<Span>,
     #[serde(default = "stop_timeout")]
     stop_timeout: Span,
     #[serde(default)]
@@ -228,6 +229,7 @@ impl Service {
             policy: Policy {
                 ready_timeout: self.ready_timeout.map(|span| span.0),
                 heartbeat: self.heartbeat.map(|span| span.0),
+                progress_timeout: self.progress_timeout.map(|span| span.0),
                 stop_timeout: self.stop_timeout.0,
                 restart: match self.restart {
                     RestartWord::Always => Restart::Always,
