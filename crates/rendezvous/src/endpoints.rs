@@ -68,7 +68,8 @@ impl Shared {
     /// Why nobody should be sent here, if so.
     pub(crate) fn not_ready(&self) -> Option<String> {
         match self.control.phase() {
-            Phase::Serving => self.cluster.as_ref()?.ready().err(),
+            // A node that lost NATS still serves its own cameras, and all nodes may have lost it.
+            Phase::Serving => self.cluster.as_ref().filter(|it| !it.was_connected())?.alone(),
             Phase::Draining | Phase::Ending => Some("the server is shutting down".to_owned()),
         }
     }
@@ -119,7 +120,13 @@ pub(crate) async fn healthz() -> &'static str {
 pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let headers = [(header::CACHE_CONTROL, "no-store")];
     match shared.not_ready() {
-        None => (headers, "ready\n").into_response(),
+        None => {
+            let alone = shared.cluster.as_ref().and_then(|cluster| cluster.alone());
+            let but = alone.map_or(String::new(), |reason| {
+                format!(", but cameras at other nodes can't be reached: {reason}")
+            });
+            (headers, format!("ready{but}\n")).into_response()
+        }
         Some(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{reason}\n")).into_response()
         }
@@ -138,7 +145,10 @@ async fn public_metrics(State(shared): State<Arc<Shared>>) -> Response {
 
 /// All figures.
 pub(crate) fn metrics_page(shared: &Shared) -> Response {
-    let page = shared.telemetry.metrics.page(&shared.moment());
+    let mut page = shared.telemetry.metrics.page(&shared.moment());
+    if let Some(cluster) = &shared.cluster {
+        cluster.write_figures(&mut page);
+    }
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page.finish()).into_response()
 }
 

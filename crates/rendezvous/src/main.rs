@@ -70,7 +70,8 @@ Addresses it answers:
   /host/ROOM           WebSocket for the camera
   /watch/ROOM          WebSocket for a viewer, from any page
   /healthz             says ok
-  /readyz              says whether anybody should be sent here: 503 while it ends
+  /readyz              says whether anybody should be sent here: 503 while it ends, and in a
+                       cluster until it has reached NATS for the first time
 
 Signals:
   SIGTERM, SIGINT      end in order: cameras are told to move, see drain-seconds; a second one

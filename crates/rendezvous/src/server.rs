@@ -78,6 +78,7 @@ pub struct Server {
     /// The admin listener, and the secret that its users show.
     admin: Option<(TcpListener, Secret)>,
     hooks: Vec<Hook>,
+    cluster: Option<Arc<Cluster>>,
     control: Control,
     /// From the beginning, so that no change is missed.
     configs: watch::Receiver<Arc<Config>>,
@@ -106,6 +107,9 @@ pub enum BindError {
     /// It can't tell of events.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// It can't be told apart from the cluster's other nodes.
+    #[error("cluster: the system has no random numbers for this node's id")]
+    NoRandom,
 }
 
 /// The way out.
@@ -140,9 +144,13 @@ impl Server {
             Some(admin) => Some((listen(admin.listen).await?, Secret::load(&admin.secret_file)?)),
             None => None,
         };
+        let cluster = match config.cluster.clone() {
+            Some(config) => Some(Arc::new(Cluster::new(config).ok_or(BindError::NoRandom)?)),
+            None => None,
+        };
         let control = Control::new(config);
         let configs = control.configs();
-        Ok(Self { listener, address, tls, state, admin, hooks, control, configs })
+        Ok(Self { listener, address, tls, state, admin, hooks, cluster, control, configs })
     }
 
     /// Where it listens; the port is the real one where the configuration had 0.
@@ -170,7 +178,7 @@ impl Server {
     /// returns when every connection is closed. Where there is no camera that takes no more than
     /// three seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, tls, state, admin, hooks, control, configs, .. } = self;
+        let Self { listener, tls, state, admin, hooks, cluster, control, configs, .. } = self;
         let config = control.config();
         let limits = &config.limits;
         let telemetry = Arc::<Telemetry>::default();
@@ -178,7 +186,6 @@ impl Server {
         webhooks.serve(hooks);
         let (tasks, mut ended) = Tasks::new();
         let gate = Gate::new(limits.http_connections, limits.http_connections_per_address);
-        let cluster = config.cluster.clone().map(|config| Arc::new(Cluster::new(config)));
         let keeper = |own: Option<Box<dyn Keeper>>| match &cluster {
             Some(cluster) => Some(cluster::keeper(cluster, own)),
             None => own,

@@ -15,8 +15,13 @@ pub(crate) fn unix_ms() -> u64 {
 }
 
 /// 128 random bits. None where the system has no random numbers.
-pub(crate) fn nonce() -> Option<Nonce> {
+pub(crate) fn random() -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).ok()?;
-    Some(Nonce::from_bytes(bytes))
+    Some(bytes)
+}
+
+/// A number that is used once. None where the system has no random numbers.
+pub(crate) fn nonce() -> Option<Nonce> {
+    random().map(Nonce::from_bytes)
 }

@@ -3,199 +3,13 @@
 
 mod support;
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use peercam_protocol::signalling::{
     ByeReason, ErrorCode, FromCamera, FromViewer, ToCamera, ToViewer,
 };
-use peercam_rendezvous::Config;
-use support::*;
-use tempfile::TempDir;
+use support::{cluster::*, *};
 use tokio::time::sleep;
-
-/// A NATS server with a store of its own.
-struct Nats {
-    address: SocketAddr,
-    store: TempDir,
-    child: Child,
-}
-
-impl Nats {
-    fn start() -> Self {
-        let address = free_address();
-        let store = tempfile::tempdir().unwrap();
-        let child = Self::spawn(address, &store);
-        Self { address, store, child }
-    }
-
-    fn spawn(address: SocketAddr, store: &TempDir) -> Child {
-        let program = ["/usr/sbin/nats-server", "/usr/local/bin/nats-server"]
-            .into_iter()
-            .map(PathBuf::from)
-            .find(|file| file.exists())
-            .unwrap_or_else(|| "nats-server".into());
-        Command::new(program)
-            .args(["--addr", "127.0.0.1", "--port", &address.port().to_string()])
-            .args(["--jetstream", "--store_dir"])
-            .arg(store.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("nats-server: {error}; scripts/setup installs it"))
-    }
-
-    fn url(&self) -> String {
-        format!("nats://{}", self.address)
-    }
-
-    fn stop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn start_again(&mut self) {
-        self.child = Self::spawn(self.address, &self.store);
-    }
-
-    /// A node of the test itself, with this in its table `[cluster]`, and this in `[limits]`.
-    async fn node_with(&self, cluster: &str, limits: &str) -> Rendezvous {
-        let toml = format!("[limits]\n{limits}\n[cluster]\nnats = \"{}\"\n{cluster}\n", self.url());
-        Rendezvous::start_with(|config| {
-            let listen = config.listen;
-            *config = Config::from_toml(&toml, "test").unwrap();
-            config.listen = listen;
-        })
-        .await
-    }
-
-    async fn node(&self) -> Rendezvous {
-        self.node_with("", "").await
-    }
-
-    /// A node with a process of its own.
-    fn process(&self) -> Process {
-        let address = free_address();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), format!("[cluster]\nnats = [\"{}\"]\n", self.url())).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_peercam-rendezvous"))
-            .args(["--listen", &address.to_string(), "--config"])
-            .arg(file.path())
-            .spawn()
-            .unwrap();
-        Process { address, child, _file: file }
-    }
-}
-
-impl Drop for Nats {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-struct Process {
-    address: SocketAddr,
-    child: Child,
-    _file: tempfile::NamedTempFile,
-}
-
-impl Process {
-    /// Nobody gets to say goodbye.
-    fn kill(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-
-    async fn is_up(&self) {
-        let connect = async {
-            while tokio::net::TcpStream::connect(self.address).await.is_err() {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        soon("the node to listen", connect).await;
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// A camera that has proven who it is.
-async fn host(address: SocketAddr, room: &str) -> Camera {
-    let mut camera = Camera::connect(&format!("ws://{address}/host/{room}"), &[]).await;
-    let ToCamera::Challenge { nonce } = camera.hears().await else { panic!("no challenge") };
-    camera.says(Identity::of(room).prove(&address.to_string(), room, &nonce)).await;
-    camera
-}
-
-/// A camera that has its room, as soon as its node can claim it: that is when NATS is there.
-async fn moves_in(address: SocketAddr, room: &str) -> Camera {
-    let attempts = async {
-        loop {
-            let mut camera = host(address, room).await;
-            match camera.hears().await {
-                ToCamera::Hosting { .. } => return camera,
-                ToCamera::Error { error, .. } if error.code == ErrorCode::Full => {}
-                other => panic!("not hosting: {other:?}"),
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    soon("a camera to have its room", attempts).await
-}
-
-/// A camera in the room of its key, which needs no claim.
-async fn with_own_room(node: &Rendezvous, name: &str) -> (Camera, String) {
-    let identity = Identity::of(name);
-    let room = identity.own_room().as_str().to_owned();
-    let mut camera = node.knock_as(&identity, &room).await;
-    let ToCamera::Hosting { .. } = camera.hears().await else { panic!("not hosting") };
-    (camera, room)
-}
-
-/// Waits until this node knows whether the room has a camera.
-async fn sees(address: SocketAddr, room: &str, online: bool) {
-    let ask = async {
-        loop {
-            let request = format!(
-                "GET /api/rooms/{room} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
-            );
-            let reply = Reply::parse(&raw(address, request.as_bytes()).await);
-            if reply.body.contains(&format!("\"online\":{online}")) {
-                return;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
-    soon(&format!("{room} to be online: {online}"), ask).await;
-}
-
-async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// The viewer hears whether the camera is here, as his next message.
-async fn hears_camera(viewer: &mut Viewer, expected: bool) {
-    match viewer.hears().await {
-        ToViewer::Camera { online, .. } => assert_eq!(online, expected),
-        other => panic!("not whether the camera is here: {other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_viewer_at_one_node_watches_a_camera_at_another() {
@@ -312,7 +126,7 @@ async fn a_killed_nodes_cameras_are_watched_by_another() {
     }
     let mut camera = moves_in(a.address, "front-door").await;
     sees(b.address, "front-door", true).await;
-    let mut viewer = Viewer::connect(&format!("ws://{}/watch/front-door", b.address), &[]).await;
+    let mut viewer = b.viewer("front-door").await;
     let ToViewer::Welcome { online: true, .. } = viewer.hears().await else { panic!() };
     session(&mut camera, &mut viewer).await;
 
@@ -348,7 +162,7 @@ async fn when_a_viewers_node_is_killed_his_media_goes_on() {
     b.is_up().await;
     let mut camera = moves_in(a.address, "front-door").await;
     sees(b.address, "front-door", true).await;
-    let mut viewer = Viewer::connect(&format!("ws://{}/watch/front-door", b.address), &[]).await;
+    let mut viewer = b.viewer("front-door").await;
     let ToViewer::Welcome { online: true, .. } = viewer.hears().await else { panic!() };
     session(&mut camera, &mut viewer).await;
     b.kill();
@@ -405,6 +219,102 @@ async fn a_node_starts_without_nats_and_joins_it_later() {
     nats.start_again();
     hears_camera(&mut far, true).await;
     session(&mut camera, &mut far).await;
+}
+
+#[tokio::test]
+async fn a_node_is_ready_once_it_was_in_the_cluster_and_says_when_it_is_alone() {
+    let mut nats = Nats::start();
+    nats.stop();
+    let a = nats.node().await;
+    // Its configuration may be wrong: nobody should be sent there.
+    readyz(a.address, 503, "cluster: cannot connect to NATS").await;
+    counts(&a, "peercam_ready 0").await;
+    nats.start_again();
+    assert_eq!(readyz(a.address, 200, "").await, "ready\n");
+    // All nodes may have lost NATS: each still serves its own cameras.
+    nats.stop();
+    readyz(a.address, 200, "ready, but cameras at other nodes can't be reached: cluster: ").await;
+    for line in [
+        "peercam_ready 1",
+        "peercam_cluster_connected 0",
+        "peercam_cluster_nodes 0",
+        "peercam_cluster_disconnects_total 1",
+    ] {
+        counts(&a, line).await;
+    }
+    nats.start_again();
+    readyz(a.address, 200, "ready\n").await;
+    counts(&a, "peercam_cluster_connected 1").await;
+}
+
+#[tokio::test]
+async fn nodes_visits_and_messages_are_counted() {
+    let nats = Nats::start();
+    let (a, b) = (nats.node().await, nats.node().await);
+    let (mut camera, room) = with_own_room(&a, "front-door").await;
+    sees(b.address, &room, true).await;
+    for node in [&a, &b] {
+        counts(node, "peercam_cluster_connected 1").await;
+        counts(node, "peercam_cluster_nodes 2").await;
+    }
+    counts(&a, "peercam_cluster_cameras{at=\"here\"} 1").await;
+    counts(&a, "peercam_cluster_cameras{at=\"elsewhere\"} 0").await;
+    counts(&b, "peercam_cluster_cameras{at=\"here\"} 0").await;
+    counts(&b, "peercam_cluster_cameras{at=\"elsewhere\"} 1").await;
+
+    let mut viewer = b.viewer(&room).await;
+    session(&mut camera, &mut viewer).await;
+    counts(&a, "peercam_cluster_visits{direction=\"in\"} 1").await;
+    counts(&b, "peercam_cluster_visits{direction=\"out\"} 1").await;
+    // Watch and join; welcome and answer.
+    for (node, direction) in [(&b, "out"), (&a, "in"), (&a, "out"), (&b, "in")] {
+        let line = format!("peercam_cluster_messages_total{{direction=\"{direction}\"}} 2");
+        counts(node, &line).await;
+    }
+    viewer.leaves().await;
+    counts(&a, "peercam_cluster_visits{direction=\"in\"} 0").await;
+    counts(&b, "peercam_cluster_visits{direction=\"out\"} 0").await;
+
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    client.publish("peercam.nodes", "garbage".into()).await.unwrap();
+    client.flush().await.unwrap();
+    counts(&b, "peercam_cluster_messages_dropped_total{reason=\"unreadable\"} 1").await;
+    drop(camera);
+    counts(&b, "peercam_cluster_cameras{at=\"elsewhere\"} 0").await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_told_to_end_hands_its_cameras_over() {
+    let nats = Nats::start();
+    let mut a = nats.process();
+    let b = nats.node().await;
+    a.is_up().await;
+    let mut camera = moves_in(a.address, "front-door").await;
+    let mut lazy = moves_in(a.address, "back-door").await;
+    sees(b.address, "back-door", true).await;
+    let (mut viewer, mut waiting) = (b.viewer("front-door").await, b.viewer("back-door").await);
+    session(&mut camera, &mut viewer).await;
+
+    a.terminate();
+    for camera in [&mut camera, &mut lazy] {
+        let ToCamera::Move { .. } = camera.hears().await else { panic!("not told to move") };
+    }
+    // One of them moves, and its viewer follows it.
+    let mut moved = moves_in(b.address, "front-door").await;
+    hears_camera(&mut viewer, true).await;
+    session(&mut moved, &mut viewer).await;
+    // The other one stays until the end. Then it is gone at once, long before a node that was
+    // killed would be missed.
+    a.ended().await;
+    let ended = Instant::now();
+    hears_camera(&mut waiting, false).await;
+    sees(b.address, "back-door", false).await;
+    let took = ended.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    counts(&b, "peercam_cluster_nodes 1").await;
+    let mut lazy = moves_in(b.address, "back-door").await;
+    hears_camera(&mut waiting, true).await;
+    session(&mut lazy, &mut waiting).await;
 }
 
 #[tokio::test]

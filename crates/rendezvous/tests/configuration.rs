@@ -76,6 +76,8 @@ fn a_cluster_that_cannot_be_is_refused_without_its_passwords() {
         ("nats = []", "nats is empty"),
         ("nats = \"http://user:secret@host\"", "nats://HOST:PORT"),
         ("nats = [\"nats://host\", \"nats://user:secret@\"]", "URL 2"),
+        ("nats = [\"nats://user:secret@a\", \"nats://b\"]", "different users"),
+        ("nats = \"nats://secret@a\"\ncredentials-file = \"f\"", "one of them"),
         ("nats = \"nats://host\"\nname = \"a.b\"", "name = \"a.b\""),
         ("nats = \"nats://host\"\nreplicas = 6", "use 1 to 5"),
         ("nats = \"nats://host\"\nremote-viewers = 0", "1 or more"),
@@ -84,6 +86,15 @@ fn a_cluster_that_cannot_be_is_refused_without_its_passwords() {
         let error = Config::from_toml(&format!("[cluster]\n{text}"), "f").unwrap_err().to_string();
         assert!(error.starts_with("f:1: ") && error.contains(words), "{text}: {error}");
         assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn whoever_nats_takes_the_node_for_is_shown_nowhere() {
+    for url in ["nats://secret:secret%40@host:4", "tls://secret@host:4"] {
+        let config = Config::from_toml(&format!("[cluster]\nnats = {url:?}"), "f").unwrap();
+        let shown = format!("{:?}", config.cluster);
+        assert!(shown.contains("hidden") && !shown.contains("secret"), "{shown}");
     }
 }
 

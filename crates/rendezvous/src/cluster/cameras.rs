@@ -59,6 +59,8 @@ pub(crate) struct Cameras {
     node: NodeId,
     /// What stands in the bucket, and its revision.
     known: HashMap<RoomId, (Hosting, u64)>,
+    /// How many of those are at other nodes.
+    elsewhere: usize,
     own: HashMap<RoomId, Own>,
     /// Where bucket and truth may differ.
     unwritten: HashSet<RoomId>,
@@ -66,7 +68,30 @@ pub(crate) struct Cameras {
 
 impl Cameras {
     pub(crate) fn new(node: NodeId) -> Self {
-        Self { node, known: HashMap::new(), own: HashMap::new(), unwritten: HashSet::new() }
+        Self {
+            node,
+            known: HashMap::new(),
+            elsewhere: 0,
+            own: HashMap::new(),
+            unwritten: HashSet::new(),
+        }
+    }
+
+    /// How many cameras are at this node, and how many at others.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        (self.own.len(), self.elsewhere)
+    }
+
+    /// What stands in the bucket for a room, with its revision.
+    fn note(&mut self, room: &RoomId, found: Option<(Hosting, u64)>) {
+        let before = match found {
+            Some(found) => self.known.insert(room.clone(), found),
+            None => self.known.remove(room),
+        };
+        let others = |found: Option<(Hosting, u64)>| {
+            usize::from(found.is_some_and(|(hosting, _)| hosting.node != self.node))
+        };
+        self.elsewhere = self.elsewhere + others(found) - others(before);
     }
 
     /// A camera came to this node.
@@ -100,12 +125,8 @@ impl Cameras {
         if self.known.get(room).is_some_and(|(_, known)| *known >= revision) {
             return None;
         }
-        match found {
-            Some(hosting) if self.known.len() < MOST || self.known.contains_key(room) => {
-                self.known.insert(room.clone(), (hosting, revision));
-            }
-            _ => _ = self.known.remove(room),
-        }
+        let fits = self.known.len() < MOST || self.known.contains_key(room);
+        self.note(room, found.filter(|_| fits).map(|hosting| (hosting, revision)));
         let own = self.own.get_mut(room);
         match (own, found) {
             (Some(own), Some(hosting)) if hosting.node != self.node => {
@@ -135,6 +156,7 @@ impl Cameras {
     /// The bucket may be another one: forgets what stood there, and writes all of our own anew.
     pub(crate) fn forget(&mut self) {
         self.known = HashMap::new();
+        self.elsewhere = 0;
         let own = self.own.iter().filter(|(_, own)| !own.lost);
         self.unwritten = own.map(|(room, _)| room.clone()).collect();
     }
@@ -322,5 +344,21 @@ mod tests {
         cameras.forget();
         assert_eq!(cameras.take_unwritten(9), [room()]);
         assert_eq!(cameras.task(&room(), None), Some(Task::Write(at(here(), 100).unwrap(), 0)));
+    }
+    #[test]
+    fn cameras_are_counted_where_they_are() {
+        let mut cameras = Cameras::new(here());
+        cameras.arrives(&room(), &outbox(), 100);
+        write(&mut cameras, 4);
+        assert_eq!(cameras.count(), (1, 0));
+        let other: RoomId = "back-door".parse().unwrap();
+        cameras.observe(&other, at(there(), 2), 5, true);
+        cameras.observe(&other, at(there(), 3), 6, true);
+        assert_eq!(cameras.count(), (1, 1));
+        cameras.observe(&other, None, 7, true);
+        assert_eq!(cameras.count(), (1, 0));
+        cameras.observe(&other, at(there(), 4), 8, true);
+        cameras.forget();
+        assert_eq!(cameras.count(), (1, 0));
     }
 }

@@ -43,6 +43,9 @@ impl Keeper for SharedClaims {
     ) -> BoxFuture<'a, Result<Claim, KeeperError>> {
         async move {
             let holder = within(put(&self.store()?, room, claim)).await?;
+            if holder.tenant.key != claim.tenant.key {
+                self.cluster.figures.conflicts.one();
+            }
             if let Some(own) = &self.own {
                 own.put(room, &holder).await?;
             }

@@ -1,23 +1,26 @@
 //! `[cluster]` of the configuration.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use async_nats::ServerAddr;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 /// How this node finds the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterConfig {
-    /// NATS servers: one of them is enough at a time.
+    /// NATS servers, without user and password: one of them is enough at a time.
     pub servers: Vec<ServerAddr>,
+    /// Who this node is to all of them, where their URLs say that.
+    pub login: Option<Login>,
     /// What the cluster is called: nodes of one name share rooms. 1 to 32 letters, digits, `-`, `_`.
     pub name: String,
     /// What this node is called, in the logs of the others and of NATS.
     pub node: String,
     /// NATS credentials (a JWT and the key that belongs to it).
     pub credentials_file: Option<PathBuf>,
-    /// Certificates (PEM) to believe NATS servers by, besides the system's.
+    /// Certificates (PEM) to believe NATS servers by, instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Certificate and key (PEM) to show to NATS.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -25,6 +28,39 @@ pub struct ClusterConfig {
     pub replicas: usize,
     /// Most viewers of other nodes at the cameras of this one.
     pub remote_viewers: usize,
+}
+
+/// What stands before the host of a URL.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A user's name and password.
+    User(String, String),
+    /// A token.
+    Token(String),
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(hidden)")
+    }
+}
+
+impl Login {
+    /// Takes it out of a URL, so that it is shown nowhere.
+    fn take(server: ServerAddr) -> Option<(Option<Self>, ServerAddr)> {
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let login = match (server.username(), server.password()) {
+            (None, None) => None,
+            (Some(token), None) => Some(Self::Token(decoded(token))),
+            (user, Some(password)) => {
+                Some(Self::User(decoded(user.unwrap_or_default()), decoded(password)))
+            }
+        };
+        let mut url = server.into_inner();
+        url.set_username("").ok()?;
+        url.set_password(None).ok()?;
+        Some((login, ServerAddr::from_url(url).ok()?))
+    }
 }
 
 /// The table as it is written.
@@ -77,18 +113,35 @@ impl ClusterTable {
                         \"nats://127.0.0.1:4222\" for instance"
                 .to_owned());
         }
-        let mut servers = Vec::new();
+        let (mut servers, mut logins) = (Vec::new(), Vec::new());
         for (index, url) in urls.iter().enumerate() {
             // The URL may hold a password: it is not repeated.
             let server = url.parse::<ServerAddr>().ok().filter(|server| {
                 matches!(server.scheme(), "nats" | "tls") && !server.host().is_empty()
             });
-            servers.push(server.ok_or_else(|| {
+            let (login, server) = server.and_then(Login::take).ok_or_else(|| {
                 format!(
-                    "cluster: URL {} of nats is none: write nats://HOST:PORT or tls://HOST:PORT",
+                    "cluster: URL {} of nats is none: write nats://HOST:PORT or tls://HOST:PORT, \
+                     with USER:PASSWORD@ before the host where NATS asks for them",
                     index + 1
                 )
-            })?);
+            })?;
+            servers.push(server);
+            logins.push(login);
+        }
+        // One list of servers is one NATS cluster, and its users are the same at each of them.
+        logins.dedup();
+        let [login] = logins.as_slice() else {
+            return Err("cluster: the URLs of nats name different users, or some of them none: \
+                        give all of them the same USER:PASSWORD@"
+                .to_owned());
+        };
+        let login = login.clone();
+        if login.is_some() && self.credentials_file.is_some() {
+            return Err(
+                "cluster: nats names a user, and credentials-file another: give one of them"
+                    .to_owned(),
+            );
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if self.name.is_empty() || self.name.len() > 32 || !self.name.chars().all(allowed) {
@@ -120,6 +173,7 @@ impl ClusterTable {
         };
         Ok(ClusterConfig {
             servers,
+            login,
             name: self.name,
             node,
             credentials_file: self.credentials_file,

@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 use tracing::debug;
 
 use super::{
+    figures::Counted,
     message::{Message, NodeId, VisitId},
     nats::Line,
 };
@@ -36,6 +37,7 @@ struct Guest {
     hears: u64,
     /// Sends what lies in his outbox.
     sending: JoinHandle<()>,
+    _counted: Counted,
 }
 
 impl Drop for Guest {
@@ -110,8 +112,15 @@ impl Guests {
         };
         let sending =
             tokio::spawn(send_all(line.clone(), outbox.clone(), name, self.ended.clone()));
-        let manners = Manners::new(&self.rules);
-        self.guests.insert(name, Guest { seat: Some(seat), outbox, manners, hears: 0, sending });
+        let guest = Guest {
+            seat: Some(seat),
+            outbox,
+            manners: Manners::new(&self.rules),
+            hears: 0,
+            sending,
+            _counted: Counted::guest(line.figures()),
+        };
+        self.guests.insert(name, guest);
     }
 
     /// A message of a guest.
@@ -130,6 +139,7 @@ impl Guests {
         };
         if number != guest.hears {
             debug!("messages of another node's viewer were lost");
+            line.figures().gaps.one();
             self.leaves(node, visit, true);
             line.send_now(node, Message::NotHere { visit });
             return;

@@ -9,15 +9,12 @@
 //! connection breaks. What belongs to one visit is therefore numbered: a gap ends the visit on
 //! both sides, and it begins anew.
 
-use std::{
-    collections::hash_map::RandomState,
-    fmt,
-    hash::{BuildHasher, Hasher},
-    str::FromStr,
-};
+use std::{fmt, str::FromStr};
 
 use peercam_protocol::{RoomId, signalling::Error, wire::MAX_MESSAGE_SIZE};
 use serde::{Deserialize, Serialize};
+
+use crate::system::random;
 
 /// Changes when an older node would misunderstand a newer one. Nodes of two versions leave each
 /// other alone.
@@ -34,14 +31,11 @@ pub(crate) const MAX_PAYLOAD: usize = 4 * MAX_MESSAGE_SIZE;
 pub(crate) struct NodeId(u128);
 
 impl NodeId {
-    /// For a node that starts.
-    pub(crate) fn random() -> Self {
-        // Keyed from the system's random source, and never twice the same.
-        let half = || u128::from(RandomState::new().build_hasher().finish());
-        Self(half() << 64 | half())
+    /// For a node that starts. None where the system has no random numbers.
+    pub(crate) fn random() -> Option<Self> {
+        random().map(Self::from_bytes)
     }
 
-    #[cfg(test)]
     pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }

@@ -10,6 +10,7 @@
 //! | `cameras` | which node has which camera |
 //! | `visits` | this node's viewers, at cameras of other nodes |
 //! | `guests` | other nodes' viewers, at cameras of this one |
+//! | `figures` | what is counted |
 //! | `nats` | the connection, and what is read from it and written to it |
 //!
 //! ```text
@@ -24,12 +25,15 @@
 //! themselves; what comes from it is bounded all the same, and garbage is skipped.
 //!
 //! Without NATS a node goes on alone: its cameras, their viewers and whatever streams are not
-//! concerned.
+//! concerned. It stays ready, so that a load balancer does not take the cameras away from all nodes
+//! because one NATS server ended; only a node that has never reached NATS since its start is not, as
+//! its configuration may be wrong.
 
 pub mod config;
 
 mod cameras;
 mod claims;
+mod figures;
 mod guests;
 mod message;
 mod nats;
@@ -54,6 +58,7 @@ use self::{
     cameras::{Cameras, Task},
     claims::SharedClaims,
     config::ClusterConfig,
+    figures::{Figures, Now},
     message::{NodeId, VisitId},
     nats::Line,
     nodes::Nodes,
@@ -63,7 +68,7 @@ pub(crate) use self::{
     nats::run,
     visits::{Place, Said, ViewerNumber},
 };
-use crate::{claims::Keeper, outbox::Outbox};
+use crate::{claims::Keeper, metrics::Page, outbox::Outbox};
 
 /// Keeps claims where all nodes see them, and in this node's own store, if it has one.
 pub(crate) fn keeper(cluster: &Arc<Cluster>, own: Option<Box<dyn Keeper>>) -> Box<dyn Keeper> {
@@ -80,6 +85,7 @@ pub(crate) struct Cluster {
     node: NodeId,
     config: Arc<ClusterConfig>,
     state: Mutex<State>,
+    figures: Arc<Figures>,
     /// There is something to write to the bucket.
     unwritten: Notify,
 }
@@ -89,8 +95,10 @@ struct State {
     nodes: Nodes,
     cameras: Cameras,
     visits: Visits,
-    /// The connection, or why there is none.
+    /// The connection, or why there is none, in words for anybody.
     line: Result<Line, String>,
+    /// Whether there has been a connection.
+    was_connected: bool,
     /// Nodes that had cameras and did not live when it was last looked.
     suspects: HashSet<NodeId>,
     /// This node ends.
@@ -126,27 +134,51 @@ fn place(cameras: &Cameras, nodes: &Nodes, room: &RoomId) -> Place {
 }
 
 impl Cluster {
-    /// A node that is not connected yet; [`run`] does that.
-    pub(crate) fn new(config: ClusterConfig) -> Self {
-        let node = NodeId::random();
-        Self {
+    /// A node that is not connected yet; [`run`] does that. None where the system has no random
+    /// numbers.
+    pub(crate) fn new(config: ClusterConfig) -> Option<Self> {
+        let node = NodeId::random()?;
+        let figures = Arc::<Figures>::default();
+        Some(Self {
             node,
             config: Arc::new(config),
             state: Mutex::new(State {
                 nodes: Nodes::default(),
                 cameras: Cameras::new(node),
-                visits: Visits::default(),
+                visits: Visits::new(figures.clone()),
                 line: Err("not connected to NATS yet".to_owned()),
+                was_connected: false,
                 suspects: HashSet::new(),
                 closing: false,
             }),
+            figures,
             unwritten: Notify::new(),
-        }
+        })
     }
 
-    /// Whether other nodes can be reached; if not, why, in words.
-    pub(crate) fn ready(&self) -> Result<(), String> {
-        self.lock().line.as_ref().map(|_| ()).map_err(|reason| format!("cluster: {reason}"))
+    /// Why other nodes can't be reached, if so.
+    pub(crate) fn alone(&self) -> Option<String> {
+        self.lock().line.as_ref().err().map(|reason| format!("cluster: {reason}"))
+    }
+
+    /// Whether other nodes could be reached at some time since the start.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.lock().was_connected
+    }
+
+    /// Adds what is counted here.
+    pub(crate) fn write_figures(&self, page: &mut Page) {
+        let state = self.lock();
+        let (cameras_here, cameras_elsewhere) = state.cameras.count();
+        let now = Now {
+            connected: state.line.is_ok(),
+            nodes: state.nodes.count(),
+            cameras_here,
+            cameras_elsewhere,
+            visits: state.visits.count(),
+        };
+        drop(state);
+        self.figures.write(page, &now);
     }
 
     // For the rooms of this node.
@@ -244,6 +276,7 @@ impl Cluster {
         info!(node = %self.node, "in the cluster");
         let mut state = self.lock();
         state.line = Ok(line.clone());
+        state.was_connected = true;
         state.visits.connect(line.outgoing());
         state.follow_all();
         drop(state);
@@ -252,6 +285,9 @@ impl Cluster {
 
     fn disconnected(&self, reason: &str) {
         let mut state = self.lock();
+        if state.line.is_ok() {
+            self.figures.breaks.one();
+        }
         state.line = Err(reason.to_owned());
         state.visits.disconnect();
         state.cameras.forget();

@@ -4,11 +4,11 @@
 //! forgotten, and the next connection begins as the first one did. So there is one way to come to
 //! a consistent state, and a server that was away for a second or for a day makes no difference.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use async_nats::{
-    Client, ConnectOptions, Event,
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event,
     jetstream::{
         self,
         kv::{Entry, Operation, Store, UpdateErrorKind},
@@ -28,7 +28,8 @@ use super::{
     Cluster,
     cameras::{Hosting, Task},
     claims,
-    config::ClusterConfig,
+    config::{ClusterConfig, Login},
+    figures::Figures,
     guests::Guests,
     message::{MAX_PAYLOAD, Message, NodeId, VisitId, decode, encode, node_subject, nodes_subject},
     nodes::{BEAT, SILENCE},
@@ -69,9 +70,14 @@ pub(crate) struct Line {
     client: Client,
     outgoing: mpsc::Sender<(NodeId, Message)>,
     claims: Store,
+    figures: Arc<Figures>,
 }
 
 impl Line {
+    pub(crate) fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+
     pub(crate) fn claims(&self) -> &Store {
         &self.claims
     }
@@ -80,12 +86,16 @@ impl Line {
     /// notice, too.
     pub(crate) async fn send(&self, to: NodeId, message: Message) {
         let subject = node_subject(&self.config.name, to);
-        _ = self.client.publish(subject, encode(self.node, &message).into()).await;
+        if self.client.publish(subject, encode(self.node, &message).into()).await.is_ok() {
+            self.figures.sent.one();
+        }
     }
 
     /// Never waits: with a full queue it is lost, as on the way.
     pub(crate) fn send_now(&self, to: NodeId, message: Message) {
-        _ = self.outgoing.try_send((to, message));
+        if self.outgoing.try_send((to, message)).is_err() {
+            self.figures.unsent.one();
+        }
     }
 
     pub(crate) fn outgoing(&self) -> mpsc::Sender<(NodeId, Message)> {
@@ -125,10 +135,11 @@ pub(crate) async fn run(
             error = connect_and_serve(&cluster, &rooms, rules) => error,
         };
         let reason = format!("{error:#}");
-        if cluster.ready().is_ok() {
+        if cluster.alone().is_none() {
             said.clear();
         }
-        cluster.disconnected(&reason);
+        // Files and what NATS says are for the log: /readyz and viewers are told the rest.
+        cluster.disconnected(&error.to_string());
         // Once for each reason: an attempt a second would fill the log.
         if said == reason {
             debug!(reason, "still not in the cluster");
@@ -181,9 +192,14 @@ impl Session {
     ) -> anyhow::Result<Self> {
         let config = &cluster.config;
         let (event, events) = mpsc::channel(1);
+        let figures = cluster.figures.clone();
         let client = options(config)
-            .await?
+            .await
+            .context("the credentials for NATS can't be read")?
             .event_callback(move |what| {
+                if matches!(what, Event::SlowConsumer(_)) {
+                    figures.unread.one();
+                }
                 if matches!(what, Event::Disconnected | Event::Closed | Event::LameDuckMode) {
                     _ = event.try_send(what.to_string());
                 }
@@ -191,7 +207,10 @@ impl Session {
             })
             .connect(config.servers.clone())
             .await
-            .context("cannot connect to NATS")?;
+            .map_err(|error| {
+                // Its words are those of all its causes.
+                anyhow!("{error}").context(cannot_connect(&error))
+            })?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(PATIENCE);
         let claims = bucket(&context, config, "claims", StorageType::File).await?;
@@ -199,7 +218,14 @@ impl Session {
         let inbox = client.subscribe(node_subject(&config.name, cluster.node)).await?;
         let news = client.subscribe(nodes_subject(&config.name)).await?;
         let (outgoing, mut waiting) = mpsc::channel(QUEUE);
-        let line = Line { node: cluster.node, config: config.clone(), client, outgoing, claims };
+        let line = Line {
+            node: cluster.node,
+            config: config.clone(),
+            client,
+            outgoing,
+            claims,
+            figures: cluster.figures.clone(),
+        };
         let (end, ended) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
         let sender = line.clone();
@@ -284,8 +310,10 @@ impl Session {
     fn hear(&mut self, message: async_nats::Message) {
         let Some((node, message)) = decode(&message.payload) else {
             debug!(bytes = message.payload.len(), "not a message of a node");
+            self.line.figures.unreadable.one();
             return;
         };
+        self.line.figures.received.one();
         let cluster = &self.cluster;
         match message {
             Message::Watch { visit, room, token } => {
@@ -318,7 +346,10 @@ impl Session {
                 self.cluster.node_left(node);
                 self.guests.node_left(node);
             }
-            _ => debug!(bytes = message.payload.len(), "not news of a node"),
+            _ => {
+                debug!(bytes = message.payload.len(), "not news of a node");
+                self.line.figures.unreadable.one();
+            }
         }
         Ok(())
     }
@@ -332,9 +363,28 @@ impl Session {
     }
 }
 
-/// How to connect. Only files are read here: what stands in the URLs is theirs.
+/// Why there is no connection, in words for anybody, and with the way out.
+fn cannot_connect(error: &ConnectError) -> &'static str {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let tls = cause.and_then(io::Error::get_ref).is_some_and(|error| error.is::<rustls::Error>());
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            "NATS does not let this node in: check credentials-file, or user and password in nats"
+        }
+        kind if tls || kind == ConnectErrorKind::Tls => {
+            "no TLS with NATS: check ca-file, certificate-file and key-file"
+        }
+        _ => "cannot connect to NATS",
+    }
+}
+
+/// How to connect.
 async fn options(config: &ClusterConfig) -> anyhow::Result<ConnectOptions> {
-    let mut options = ConnectOptions::new();
+    let mut options = match config.login.clone() {
+        Some(Login::User(name, password)) => ConnectOptions::with_user_and_password(name, password),
+        Some(Login::Token(token)) => ConnectOptions::with_token(token),
+        None => ConnectOptions::new(),
+    };
     if let Some(file) = &config.credentials_file {
         options = options
             .credentials_file(file)
@@ -354,7 +404,8 @@ async fn options(config: &ClusterConfig) -> anyhow::Result<ConnectOptions> {
         .ping_interval(PATIENCE)
         .subscription_capacity(QUEUE)
         .client_capacity(QUEUE)
-        .max_reconnects(1))
+        // Each server of the list is tried once. After a break this connection is not used again.
+        .max_reconnects(config.servers.len()))
 }
 
 /// A bucket of the cluster, made by whichever node comes first.

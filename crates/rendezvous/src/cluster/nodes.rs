@@ -64,7 +64,7 @@ impl Nodes {
         self.heard.keys().next() == Some(&node)
     }
 
-    #[cfg(test)]
+    /// How many live.
     pub(crate) fn count(&self) -> usize {
         self.heard.len()
     }

@@ -19,7 +19,10 @@ use peercam_protocol::{
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::message::{Message, NodeId, VisitId};
+use super::{
+    figures::Figures,
+    message::{Message, NodeId, VisitId},
+};
 use crate::outbox::Outbox;
 
 /// Time the camera's node has to welcome a viewer.
@@ -89,9 +92,19 @@ pub(crate) struct Visits {
     next: u64,
     /// What goes to other nodes; none while there is no connection.
     outgoing: Option<mpsc::Sender<(NodeId, Message)>>,
+    figures: Arc<Figures>,
 }
 
 impl Visits {
+    pub(crate) fn new(figures: Arc<Figures>) -> Self {
+        Self { figures, ..Self::default() }
+    }
+
+    /// How many of this node's viewers are at cameras of other nodes.
+    pub(crate) fn count(&self) -> usize {
+        self.by_visit.len()
+    }
+
     /// From now on messages to other nodes go here.
     pub(crate) fn connect(&mut self, outgoing: mpsc::Sender<(NodeId, Message)>) {
         self.outgoing = Some(outgoing);
@@ -220,6 +233,9 @@ impl Visits {
         now: Instant,
     ) {
         let Some((viewer_number, in_order)) = self.hear(node, visit, number) else { return };
+        if !in_order {
+            self.figures.gaps.one();
+        }
         // It comes from another machine: what a viewer of this node gets is a message for viewers.
         let message = wire::decode::<ToViewer>(&text).ok().filter(|_| in_order);
         let Some(viewer) = self.viewers.get_mut(&viewer_number) else { return };
@@ -351,7 +367,12 @@ impl Visits {
 
     /// Whether it could be sent.
     fn send(&self, node: NodeId, message: Message) -> bool {
-        self.outgoing.as_ref().is_some_and(|outgoing| outgoing.try_send((node, message)).is_ok())
+        let Some(outgoing) = &self.outgoing else { return false };
+        let sent = outgoing.try_send((node, message)).is_ok();
+        if !sent {
+            self.figures.unsent.one();
+        }
+        sent
     }
 }
 

@@ -1,0 +1,253 @@
+//! A node and its NATS servers: which of them it uses, and how they know each other.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::fs;
+
+use data_encoding::BASE64URL_NOPAD;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+use support::{cluster::*, *};
+use tempfile::TempDir;
+
+#[tokio::test]
+async fn dead_servers_in_the_list_are_passed_over() {
+    let nats = Nats::start();
+    let mut list: Vec<_> = (0..9).map(|_| format!("nats://{}", free_address())).collect();
+    list.push(nats.url());
+    let node = Process::start(&list, "");
+    // At the first attempt.
+    let log = node.logs("in the cluster").await;
+    assert!(!log.contains("not in the cluster"), "{log}");
+    readyz(node.address, 200, "ready\n").await;
+}
+
+#[tokio::test]
+async fn when_its_server_ends_a_node_goes_over_to_another() {
+    let mut nats = Nats::cluster();
+    let three = "replicas = 3\nnode = ";
+    let a = node(&[nats[2].url()], &format!("{three}\"a\""), "").await;
+    let list = [nats[0].url(), nats[1].url()];
+    let b = node(&list, &format!("{three}\"b\""), "").await;
+    readyz(b.address, 200, "ready\n").await;
+    let mut camera = moves_in(a.address, "front-door").await;
+    sees(b.address, "front-door", true).await;
+    let mut viewer = b.viewer("front-door").await;
+    session(&mut camera, &mut viewer).await;
+
+    let used = usize::from(!nats[0].serves("b").await);
+    assert!(nats[used].serves("b").await);
+    nats[used].stop();
+    hears_camera(&mut viewer, false).await;
+    hears_camera(&mut viewer, true).await;
+    assert!(nats[1 - used].serves("b").await);
+    session(&mut camera, &mut viewer).await;
+    // And all nodes hear of what is new.
+    let mut second = moves_in(b.address, "back-door").await;
+    sees(a.address, "back-door", true).await;
+    let mut other = a.viewer("back-door").await;
+    session(&mut second, &mut other).await;
+}
+
+#[tokio::test]
+async fn a_token_stands_in_the_url() {
+    let nats = Nats::start_with(&["--auth", "a/token"]);
+    let node = node(&[format!("nats://a%2Ftoken@{}", nats.address)], "", "").await;
+    readyz(node.address, 200, "ready\n").await;
+}
+
+#[tokio::test]
+async fn user_and_password_stand_in_the_url() {
+    let nats = Nats::start_with(&["--user", "node", "--pass", "a+secret"]);
+    let url = |user: &str| vec![format!("nats://{user}@{}", nats.address)];
+    let node = Process::start(&url("node:a+secret"), "");
+    node.is_up().await;
+    readyz(node.address, 200, "ready\n").await;
+
+    for wrong in ["node:another", "stranger:a+secret"] {
+        let refused = Process::start(&url(wrong), "");
+        let log = refused.logs("not in the cluster").await;
+        is_not_let_in(&refused, &log).await;
+        for secret in ["another", "a+secret"] {
+            assert!(!log.contains(secret), "{log}");
+        }
+    }
+}
+
+/// The log and `/readyz` of a node whose credentials are no good.
+async fn is_not_let_in(node: &Process, log: &str) {
+    let words = "NATS does not let this node in: check credentials-file, or user and password";
+    assert!(log.contains(words), "{log}");
+    readyz(node.address, 503, words).await;
+}
+
+#[tokio::test]
+async fn a_credentials_file_opens_nats() {
+    let folder = TempDir::new().unwrap();
+    let operator = Operator::new();
+    let config = folder.path().join("nats.conf");
+    fs::write(&config, operator.config()).unwrap();
+    let nats = Nats::start_with(&["--config", config.to_str().unwrap()]);
+    let credentials = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        format!("credentials-file = {:?}", file.to_str().unwrap())
+    };
+    let good = credentials("good.creds", operator.credentials());
+    let node = Process::start(&[nats.url()], &good);
+    node.is_up().await;
+    readyz(node.address, 200, "ready\n").await;
+
+    let strange = credentials("strange.creds", Operator::new().credentials());
+    for wrong in [strange.as_str(), ""] {
+        let refused = Process::start(&[nats.url()], wrong);
+        let log = refused.logs("not in the cluster").await;
+        is_not_let_in(&refused, &log).await;
+    }
+    for (name, text) in [("missing.creds", None), ("garbage.creds", Some("garbage"))] {
+        let file = folder.path().join(name);
+        if let Some(text) = text {
+            fs::write(&file, text).unwrap();
+        }
+        let line = format!("credentials-file = {:?}", file.to_str().unwrap());
+        let refused = Process::start(&[nats.url()], &line);
+        let log = refused.logs("not in the cluster").await;
+        assert!(log.contains(name) && log.contains("credentials-file"), "{log}");
+        // Anybody may read this one: it names no file.
+        let words = readyz(refused.address, 503, "the credentials for NATS can't be read").await;
+        assert!(!words.contains(name), "{words}");
+    }
+}
+
+/// Who says who is who: an operator, and an account that it signed (JWTs of NATS, signed by nkeys).
+struct Operator {
+    operator: nkeys::KeyPair,
+    account: nkeys::KeyPair,
+}
+
+impl Operator {
+    fn new() -> Self {
+        Self { operator: nkeys::KeyPair::new_operator(), account: nkeys::KeyPair::new_account() }
+    }
+
+    /// Configuration of a server that believes it.
+    fn config(&self) -> String {
+        let Self { operator, account } = self;
+        let limits = json!({
+            "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true,
+            "conn": -1, "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1,
+            "consumer": -1,
+        });
+        let system = nkeys::KeyPair::new_account();
+        let of_account = |account: &nkeys::KeyPair, limits: &Value| {
+            jwt(operator, account, json!({ "type": "account", "version": 2, "limits": limits }))
+        };
+        format!(
+            "operator: {}\nsystem_account: {}\nresolver: MEMORY\n\
+             resolver_preload: {{ {}: {}, {}: {} }}\n",
+            jwt(operator, operator, json!({ "type": "operator", "version": 2 })),
+            system.public_key(),
+            account.public_key(),
+            of_account(account, &limits),
+            system.public_key(),
+            of_account(&system, &json!({ "subs": -1, "data": -1, "payload": -1, "conn": -1 })),
+        )
+    }
+
+    /// A user's file.
+    fn credentials(&self) -> String {
+        let user = nkeys::KeyPair::new_user();
+        let claims = json!({
+            "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {},
+        });
+        format!(
+            "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            jwt(&self.account, &user, claims),
+            user.seed().unwrap()
+        )
+    }
+}
+
+fn jwt(issuer: &nkeys::KeyPair, subject: &nkeys::KeyPair, nats: Value) -> String {
+    let claims = json!({
+        "jti": "test", "iat": 1_700_000_000, "iss": issuer.public_key(), "name": "test",
+        "sub": subject.public_key(), "nats": nats,
+    });
+    let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
+    let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let signed = format!("{}.{}", part(&header), part(&claims));
+    let signature = issuer.sign(signed.as_bytes()).unwrap();
+    format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature))
+}
+
+#[tokio::test]
+async fn nats_is_believed_by_the_configured_authority_and_shown_a_certificate() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let server = ours.issue("server");
+    let mut arguments = vec!["--tlsverify".to_owned()];
+    arguments.push(format!("--tlscacert={}", ours.path("ca.pem")));
+    arguments.push(format!("--tlscert={}", server.0));
+    arguments.push(format!("--tlskey={}", server.1));
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let nats = Nats::start_with(&arguments);
+    let shows = |(certificate, key): (String, String), authority: &Authority| {
+        format!(
+            "ca-file = {:?}\ncertificate-file = {certificate:?}\nkey-file = {key:?}\n",
+            authority.path("ca.pem")
+        )
+    };
+    // A server that asks for TLS gets it, whatever the URL says.
+    for scheme in ["tls", "nats"] {
+        let url = format!("{scheme}://{}", nats.address);
+        let node = Process::start(&[url], &shows(ours.issue("node"), &ours));
+        node.is_up().await;
+        readyz(node.address, 200, "ready\n").await;
+    }
+    let url = format!("tls://{}", nats.address);
+    for wrong in [
+        // Not the server that is meant.
+        shows(ours.issue("node"), &other),
+        // Not the node that is meant.
+        shows(other.issue("node"), &ours),
+        format!("ca-file = {:?}", ours.path("ca.pem")),
+    ] {
+        let refused = Process::start(std::slice::from_ref(&url), &wrong);
+        let log = refused.logs("not in the cluster").await;
+        assert!(log.contains("no TLS with NATS: "), "{log}");
+        readyz(refused.address, 503, "no TLS with NATS: check ca-file, certificate-file").await;
+    }
+}
+
+/// Signs certificates for 127.0.0.1.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap());
+        let authority = Self { issuer: issuer.unwrap(), folder: TempDir::new().unwrap() };
+        fs::write(authority.path("ca.pem"), authority.issuer.pem()).unwrap();
+        authority
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Files with a certificate and its key.
+    fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        let files = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
+        fs::write(&files.0, certificate.pem()).unwrap();
+        fs::write(&files.1, key.serialize_pem()).unwrap();
+        files
+    }
+}
