@@ -79,6 +79,12 @@ pub fn chromedriver() -> Result<PathBuf> {
     installed("CHROMEDRIVER", &["chromedriver"], "chromium-driver")
 }
 
+/// The NATS server: `$NATS_SERVER`, or `nats-server` on `$PATH` or in `/usr/sbin`, where Debian has
+/// it.
+pub fn nats_server() -> Result<PathBuf> {
+    installed("NATS_SERVER", &["nats-server", "/usr/sbin/nats-server"], "nats-server")
+}
+
 fn installed(variable: &str, names: &[&str], package: &str) -> Result<PathBuf> {
     if let Some(path) = env::var_os(variable) {
         let path = PathBuf::from(path);

@@ -1,10 +1,13 @@
 //! What the rendezvous server costs: memory and processor time of idle cameras, how many come in in
 //! a second, and how many messages of 2 KB it passes on, how late. The server has one processor to
-//! itself; who talks to it runs on the others, in processes of their own.
+//! itself; who talks to it runs on the others, in processes of their own. And the same of a cluster
+//! whose nodes and NATS server share that one processor: cameras are at one node, their viewers at
+//! the next, so that each message goes by way of NATS.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `server` | the server that is measured, on its processor |
+//! | `nats` | the NATS server of a cluster |
 //! | `client` | a camera's and a viewer's connection, up to the point from which on it is measured |
 //! | `cameras` | a process full of cameras that do nothing |
 //! | `relay` | the process whose cameras talk and whose viewers listen |
@@ -13,10 +16,17 @@
 pub mod cameras;
 mod client;
 mod frames;
+mod nats;
 pub mod relay;
 mod server;
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -28,7 +38,7 @@ use nix::{
 use peercam_testbed::{Bed, Process, progress::Progress};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use self::server::Server;
+use self::{nats::Nats, server::Server};
 use crate::{
     network::report::{Budget, Figure},
     usage,
@@ -44,6 +54,10 @@ pub struct Options {
     /// Seconds that the idle server is watched, and each relay
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
+
+    /// How many servers: more than one are nodes of a cluster [default: 1, and then 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
+    nodes: Option<u32>,
 
     /// The server's program [default: the one built with this one]
     #[arg(long, value_name = "FILE")]
@@ -91,20 +105,53 @@ pub struct Report {
 
 #[derive(Debug, Serialize)]
 struct Line {
+    /// How many servers.
+    nodes: u32,
     row: String,
     figures: Vec<Figure>,
+}
+
+impl Line {
+    fn show(&self) -> String {
+        let figures: Vec<_> = self.figures.iter().map(Figure::show).collect();
+        let budgets = self.figures.iter().any(|figure| figure.budget.is_some());
+        // Nobody has set budgets for a cluster.
+        figures.join(", ") + if self.nodes > 1 && !budgets { " (-)" } else { "" }
+    }
 }
 
 impl Report {
     /// For people, and for Markdown.
     pub fn table(&self) -> String {
-        let mut text = format!("server: {}\n\n| | figures (budget) |\n|---|---|\n", self.server);
-        for Line { row, figures } in &self.rows {
-            let figures: Vec<_> = figures.iter().map(Figure::show).collect();
-            text += &format!("| {row} | {} |\n", figures.join(", "));
+        let mut columns: Vec<_> = self.rows.iter().map(|line| line.nodes).collect();
+        columns.dedup();
+        let mut rows: Vec<&str> = Vec::new();
+        for Line { row, .. } in &self.rows {
+            if !rows.contains(&row.as_str()) {
+                rows.push(row);
+            }
+        }
+        let mut text = format!("server: {}\n\n|", self.server);
+        for nodes in &columns {
+            text += &format!(" | {} (budget)", title(*nodes));
+        }
+        text += &format!(" |\n|---{}|\n", "|---".repeat(columns.len()));
+        for row in rows {
+            text += &format!("| {row}");
+            for nodes in &columns {
+                let mut lines = self.rows.iter();
+                let line = lines.find(|line| line.nodes == *nodes && line.row == row);
+                text += &format!(" | {}", line.map_or_else(String::new, Line::show));
+            }
+            text += " |\n";
         }
         text
     }
+}
+
+/// In words.
+fn title(nodes: u32) -> String {
+    if nodes == 1 { "one server".to_owned() } else { format!("{nodes} nodes and NATS") }
 }
 
 /// What the process of `cameras` says when all are connected.
@@ -153,8 +200,11 @@ pub async fn measure(options: &Options, progress: Progress) -> Result<Report> {
     let bed = Bed::new("measure-rendezvous")?;
     let (server, clients) = Processors::share()?;
     let bench = Bench { bed: &bed, options, server, clients, progress };
-    let mut rows = bench.idle().await?;
-    rows.extend(bench.one_server().await?);
+    let mut rows = Vec::new();
+    for nodes in options.nodes.map_or_else(|| vec![1, 3], |nodes| vec![nodes]) {
+        rows.extend(bench.idle(nodes).await?);
+        rows.extend(bench.relays(nodes).await?);
+    }
     let server = format!(
         "{}, on processor {}{}",
         bench.program()?.display(),
@@ -162,6 +212,60 @@ pub async fn measure(options: &Options, progress: Progress) -> Result<Report> {
         if bench.server == bench.clients { ", which it shares with its clients" } else { "" }
     );
     Ok(Report { server, rows })
+}
+
+/// What is measured: one server, or a cluster.
+struct Servers {
+    nodes: Vec<Server>,
+    /// By which they reach each other.
+    nats: Option<Nats>,
+}
+
+impl Servers {
+    /// For so many cameras and viewers at each of them.
+    async fn start(bench: &Bench<'_>, what: &str, nodes: u32, peers: u32) -> Result<Self> {
+        let nats = match nodes {
+            1 => None,
+            _ => Some(Nats::start(bench, &format!("{what}-nats")).await?),
+        };
+        let mut servers = Self { nodes: Vec::new(), nats };
+        for number in 1..=nodes {
+            let name = format!("{what}-{nodes}-{number}");
+            servers.nodes.push(Server::start(bench, &name, peers, servers.nats.as_ref()).await?);
+        }
+        Ok(servers)
+    }
+
+    /// From the server of a camera to that of its viewer: the next one.
+    fn ways(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        let next = self.nodes.iter().cycle().skip(1);
+        self.nodes.iter().zip(next).map(|(one, next)| (one.address(), next.address())).collect()
+    }
+
+    /// All processes.
+    fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().map(Server::pid).chain(self.nats.as_ref().map(Nats::pid)).collect()
+    }
+
+    fn usage(&self) -> Result<Usage> {
+        let pids = self.pids();
+        let memory = pids.iter().map(|&pid| usage::memory(pid)).collect::<Result<_>>()?;
+        let processor = pids.iter().map(|&pid| usage::processor_time(pid)).sum::<Result<_>>()?;
+        Ok(Usage { memory, processor })
+    }
+
+    /// What they share the processor for.
+    fn unit(&self) -> &'static str {
+        if self.nats.is_none() { "% of one core" } else { "% of one core, all of them" }
+    }
+}
+
+/// What servers use.
+struct Usage {
+    /// Resident bytes of each: first the cameras' server, last NATS.
+    memory: Vec<u64>,
+    /// Of all.
+    processor: Duration,
 }
 
 struct Bench<'a> {
@@ -180,13 +284,14 @@ impl Bench<'_> {
         }
     }
 
-    /// Cameras that come, and then do nothing.
-    async fn idle(&self) -> Result<Vec<Line>> {
+    /// Cameras that come to one of the servers, and then do nothing.
+    async fn idle(&self, nodes: u32) -> Result<Vec<Line>> {
         let cameras = self.options.cameras;
-        let server = Server::start(self, "idle", cameras).await?;
-        let (memory, time) = (usage::memory(server.pid())?, usage::processor_time(server.pid())?);
+        let servers = Servers::start(self, "idle", nodes, cameras).await?;
+        let server = &servers.nodes[0];
+        let empty = servers.usage()?;
         let kernel = kernel_memory();
-        self.progress.say(format!("{cameras} cameras come in"));
+        self.progress.say(format!("{}: {cameras} cameras come in", title(nodes)));
 
         let (mut processes, mut seconds, mut here) = (Vec::new(), 0.0, 0);
         while here < cameras {
@@ -206,111 +311,118 @@ impl Bench<'_> {
             here += some;
             processes.push(process);
         }
-        let accepting = usage::processor_time(server.pid())?.saturating_sub(time).as_secs_f64();
+        let all_here = Instant::now();
+        for other in &servers.nodes[1..] {
+            other.knows(cameras, COMES_WITHIN).await?;
+        }
+        let known = seconds + all_here.elapsed().as_secs_f64();
+        let accepting = (servers.usage()?.processor - empty.processor).as_secs_f64();
 
         tokio::time::sleep(SETTLING).await;
-        self.progress.say(format!("{cameras} cameras do nothing"));
+        self.progress.say(format!("{}: {cameras} cameras do nothing", title(nodes)));
         let each = |bytes: u64| bytes as f64 / f64::from(cameras);
-        let used = each(usage::memory(server.pid())?.saturating_sub(memory));
+        let full = servers.usage()?;
+        let growth = full.memory.iter().zip(&empty.memory);
+        let growth: Vec<_> = growth.map(|(now, then)| each(now.saturating_sub(*then))).collect();
         // The other end of each connection is on this machine too.
         let kernel =
             kernel_memory().zip(kernel).map(|(now, before)| each(now.saturating_sub(before)) / 2.0);
 
         let watched = Duration::from_secs(self.options.seconds.into());
-        let before = usage::processor_time(server.pid())?;
+        let before = servers.usage()?.processor;
         tokio::time::sleep(watched).await;
-        let idle = usage::processor_time(server.pid())?.saturating_sub(before);
+        let idle = servers.usage()?.processor - before;
         for process in &mut processes {
             process.check().context("the cameras did not stay")?;
         }
 
+        let budget = (nodes == 1).then_some(Budget::AtMost(BUDGET_MEMORY));
+        let mut memory = vec![
+            Figure::free("resident", Some(growth[0]), "bytes").within(budget),
+            Figure::free("kernel's", kernel, "bytes"),
+        ];
+        if nodes > 1 {
+            let others = &growth[1..growth.len() - 1];
+            let others = others.iter().sum::<f64>() / others.len() as f64;
+            memory.push(Figure::free("at each other node", Some(others), "bytes"));
+            memory.push(Figure::free("of NATS", growth.last().copied(), "bytes"));
+        }
         let per_second = |seconds: f64| (seconds > 0.0).then(|| f64::from(cameras) / seconds);
+        let share = |used: f64, seconds: f64| {
+            Figure::free("processor", Some(used / seconds * 100.0), servers.unit())
+        };
+        let mut coming = vec![
+            Figure::free("came", per_second(seconds), "a second"),
+            share(accepting, known),
+            Figure::free("with all of it", per_second(accepting), "a second"),
+        ];
+        if nodes > 1 {
+            coming.push(Figure::free("known to all nodes after", Some(known), "s"));
+        }
         Ok(vec![
             Line {
+                nodes,
                 row: format!("memory for each of {cameras} idle cameras"),
-                figures: vec![
-                    Figure::free("resident", Some(used), "bytes")
-                        .within(Some(Budget::AtMost(BUDGET_MEMORY))),
-                    Figure::free("kernel's", kernel, "bytes"),
-                ],
+                figures: memory,
             },
             Line {
+                nodes,
                 row: format!("{cameras} idle cameras, pings included"),
-                figures: vec![Figure::free(
-                    "processor",
-                    Some(idle.as_secs_f64() / watched.as_secs_f64() * 100.0),
-                    "% of one core",
-                )],
+                figures: vec![share(idle.as_secs_f64(), watched.as_secs_f64())],
             },
             Line {
+                nodes,
                 row: "cameras that come: TCP, WebSocket, challenge, proof, hosting".to_owned(),
-                figures: vec![
-                    Figure::free("came", per_second(seconds), "a second"),
-                    Figure::free("processor", Some(accepting / seconds * 100.0), "% of one core"),
-                    Figure::free("with all of it", per_second(accepting), "a second"),
-                ],
+                figures: coming,
             },
         ])
     }
 
-    /// Cameras and viewers of one server.
-    async fn one_server(&self) -> Result<Vec<Line>> {
-        let server = Server::start(self, "relay", ROOMS).await?;
-        let way = (server.address(), server.address());
-        self.relays("one server", &[way], &[server.pid()]).await
-    }
-
-    /// Messages on these ways: from the server of a camera to the server of its viewer.
-    async fn relays(
-        &self,
-        what: &str,
-        ways: &[(SocketAddr, SocketAddr)],
-        pids: &[u32],
-    ) -> Result<Vec<Line>> {
+    /// Cameras that talk, and viewers: in a cluster at another node than their camera.
+    async fn relays(&self, nodes: u32) -> Result<Vec<Line>> {
+        let servers = Servers::start(self, "relay", nodes, ROOMS).await?;
+        let what = title(nodes);
         self.progress.say(format!("{what}: as many messages as it takes"));
-        let most = self.relay(ways, pids, 0).await?;
-        self.progress.say(format!("{what}: {RATE_OF_LATENCY} messages a second"));
-        let steady = self.relay(ways, pids, RATE_OF_LATENCY).await?;
-        let alone = pids.len() == 1;
-        let budget = |budget| alone.then_some(budget);
-        let unit = if alone { "% of one core" } else { "% of one core, all servers" };
+        let most = self.relay(&servers, 0).await?;
+        let rate = if nodes == 1 { RATE_OF_LATENCY } else { half(most.rate()) };
+        self.progress.say(format!("{what}: {rate} messages a second"));
+        let steady = self.relay(&servers, rate).await?;
+        let budget = |budget| (nodes == 1).then_some(budget);
         let size = relay::MESSAGE;
         Ok(vec![
             Line {
-                row: format!("{what}: messages of {size} bytes in {ROOMS} rooms, at most"),
+                nodes,
+                row: format!("messages of {size} bytes in {ROOMS} rooms, at most"),
                 figures: vec![
                     Figure::free("messages", Some(most.rate()), "a second")
                         .within(budget(Budget::AtLeast(BUDGET_RATE))),
-                    Figure::free("processor", Some(most.processor), unit),
+                    Figure::free("processor", Some(most.processor), servers.unit()),
                 ],
             },
             Line {
-                row: format!("{what}: {RATE_OF_LATENCY} of them a second"),
+                nodes,
+                row: format!("{rate} of them a second"),
                 figures: vec![
                     Figure::free("messages", Some(steady.rate()), "a second"),
                     Figure::free("p50", Some(steady.p50_us), "µs"),
                     Figure::free("p99", Some(steady.p99_us), "µs")
                         .within(budget(Budget::AtMost(BUDGET_LATENCY))),
-                    Figure::free("processor", Some(steady.processor), unit),
+                    Figure::free("processor", Some(steady.processor), servers.unit()),
                 ],
             },
         ])
     }
 
-    async fn relay(
-        &self,
-        ways: &[(SocketAddr, SocketAddr)],
-        pids: &[u32],
-        rate: u32,
-    ) -> Result<Relayed> {
+    async fn relay(&self, servers: &Servers, rate: u32) -> Result<Relayed> {
         let mut arguments = vec![
             "rendezvous-relay".to_owned(),
             format!("--rooms={ROOMS}"),
             format!("--rate={rate}"),
             format!("--seconds={}", self.options.seconds),
         ];
+        let ways = servers.ways();
         arguments.extend(ways.iter().map(|(camera, viewer)| format!("--way={camera},{viewer}")));
-        arguments.extend(pids.iter().map(|pid| format!("--pid={pid}")));
+        arguments.extend(servers.pids().iter().map(|pid| format!("--pid={pid}")));
         let patience = Duration::from_secs(u64::from(self.options.seconds)) + COMES_WITHIN;
         answer(&mut self.client("relay", &arguments)?, patience).await
     }
@@ -328,6 +440,12 @@ impl Bench<'_> {
             .keep()?;
         Ok(Process::spawn(name, command, &log)?)
     }
+}
+
+/// A rate that a cluster takes without a queue that grows: half of the highest, in hundreds, and no
+/// more than one server is asked for.
+fn half(most: f64) -> u32 {
+    ((most / 200.0) as u32 * 100).clamp(100, RATE_OF_LATENCY)
 }
 
 impl Relayed {

@@ -12,7 +12,7 @@ use peercam_testbed::{
     wait::{self, Look},
 };
 
-use super::Bench;
+use super::{Bench, nats::Nats};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -23,8 +23,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one for so many cameras and viewers, and waits until it listens.
-    pub async fn start(bench: &Bench<'_>, name: &str, peers: u32) -> Result<Self> {
+    /// Starts one for so many cameras and viewers, as a node of the cluster where there is one, and
+    /// waits until it is ready.
+    pub async fn start(
+        bench: &Bench<'_>,
+        name: &str,
+        peers: u32,
+        nats: Option<&Nats>,
+    ) -> Result<Self> {
         // Its own limits are for strangers on the internet: one address, so many messages a second.
         let peers = 2 * peers + 1000;
         let config = format!(
@@ -33,8 +39,13 @@ impl Server {
              http-connections = {peers}\nhttp-connections-per-address = {peers}\n\
              rooms = {peers}\n\
              viewer-queue-bytes = {QUEUE}\n\
-             camera-messages-per-second = {most}\ncamera-message-burst = {most}\n",
+             camera-messages-per-second = {most}\ncamera-message-burst = {most}\n\
+             [metrics]\npublic = true\n{cluster}",
             most = u32::MAX,
+            cluster = nats.map_or(String::new(), |nats| format!(
+                "[cluster]\nnats = \"{}\"\nnode = \"{name}\"\nremote-viewers = {peers}\n",
+                nats.url()
+            )),
         );
         let config = bench.bed.write(&format!("{name}.toml"), &config)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
@@ -43,11 +54,11 @@ impl Server {
         command.env_remove("RUST_LOG");
         let log = bench.bed.file(&format!("{name}.log"));
         let mut process = Process::spawn("the rendezvous", command, &log)?;
-        wait::until(&format!("the rendezvous to listen on {address}"), START, async || {
+        wait::until(&format!("the rendezvous to be ready on {address}"), START, async || {
             process.check()?;
-            Ok(match net::get(address, "/healthz").await {
+            Ok(match net::get(address, "/readyz").await {
                 Ok((200, _)) => Look::Done(()),
-                Ok((status, body)) => Look::NotYet(format!("/healthz says {status} {body}")),
+                Ok((status, body)) => Look::NotYet(format!("/readyz says {status} {body}")),
                 Err(error) => Look::NotYet(error.to_string()),
             })
         })
@@ -58,6 +69,22 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until it knows of so many cameras at other nodes.
+    pub async fn knows(&self, cameras: u32, within: Duration) -> Result<()> {
+        let figure = format!("peercam_cluster_cameras{{at=\"elsewhere\"}} {cameras}");
+        wait::until(&format!("a node to know of {cameras} cameras"), within, async || {
+            let (status, page) = net::get(self.address, "/metrics").await?;
+            let mut lines = page.lines().filter(|line| line.contains("peercam_cluster_cameras"));
+            if lines.any(|line| line == figure) {
+                return Ok(Look::Done(()));
+            }
+            let lines: Vec<_> = page.lines().filter(|line| line.contains("cluster")).collect();
+            Ok(Look::NotYet(format!("/metrics says {status} {lines:?}")))
+        })
+        .await?;
+        Ok(())
     }
 
     /// Its process id.
