@@ -8,9 +8,9 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     os::unix::{fs::PermissionsExt, net::UnixStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    path::Path,
+    process::{Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use peercam_protocol::{
@@ -18,114 +18,15 @@ use peercam_protocol::{
     signalling::Transport,
 };
 use serde_json::Value;
-use support::{PATIENCE, ROOM, Rendezvous, Socket, Viewer, ViewerOptions, base};
+use support::{
+    Camera, ROOM, Rendezvous, Viewer, ViewerOptions, base,
+    camera::{arrives, run},
+};
 use tempfile::TempDir;
-
-/// An agent in a process of its own; killed when dropped.
-struct Camera {
-    state: TempDir,
-    config: PathBuf,
-    process: Option<Child>,
-}
-
-impl Camera {
-    /// Waits in [`ROOM`] on this server.
-    async fn start(rendezvous: SocketAddr) -> Self {
-        let camera = Self::start_with(|state| base(state, rendezvous));
-        arrives(rendezvous, ROOM).await;
-        camera
-    }
-
-    fn start_with(config: impl Fn(&Path) -> String) -> Self {
-        let state = TempDir::new().unwrap();
-        let file = state.path().join("agent.toml");
-        std::fs::write(&file, config(state.path())).unwrap();
-        let mut camera = Self { state, config: file, process: None };
-        camera.begin();
-        camera
-    }
-
-    fn begin(&mut self) {
-        let log = std::fs::File::create(self.log()).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_peercam-agent"))
-            .arg("--config")
-            .arg(&self.config)
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("RUST_LOG")
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.process = Some(process);
-        self.until(|camera| UnixStream::connect(camera.socket()).is_ok(), "a control socket");
-    }
-
-    /// As a power failure does.
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-
-    /// Politely.
-    fn end(&mut self) {
-        let mut process = self.process.take().unwrap();
-        let pid = process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        assert!(process.wait().unwrap().success());
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.state.path().join("control.sock")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.state.path().join("log")
-    }
-
-    fn until(&self, done: impl Fn(&Self) -> bool, what: &str) {
-        let begun = Instant::now();
-        while !done(self) {
-            let log = std::fs::read_to_string(self.log()).unwrap();
-            assert!(begun.elapsed() < PATIENCE, "no {what}\n{log}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Runs `peercamctl`: exit code, standard output, standard error.
-    fn ctl(&self, arguments: &str) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_peercamctl"));
-        command.arg("--socket").arg(self.socket()).args(arguments.split_whitespace());
-        run(&mut command)
-    }
-
-    /// The same with `--json`, for what must be done.
-    fn json(&self, arguments: &str) -> Value {
-        let (code, out, said) = self.ctl(&format!("{arguments} --json"));
-        assert_eq!(code, 0, "{arguments}: {said}");
-        let answer: Value = serde_json::from_str(&out).unwrap();
-        assert_eq!(answer["status"], "SUCCESS");
-        answer
-    }
-}
-
-impl Drop for Camera {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn run(command: &mut Command) -> (i32, String, String) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// Waits until viewers find the camera in this room.
-async fn arrives(rendezvous: SocketAddr, room: &str) {
-    let mut socket = Socket::watch(rendezvous, room).await;
-    tokio::time::timeout(PATIENCE, socket.until_online()).await.expect("the camera comes");
-}
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 fn start(rendezvous: SocketAddr, room: &str) -> String {
     format!("startWebRTC ersIP={} ersPort={} roomID={room}", rendezvous.ip(), rendezvous.port())
@@ -261,6 +162,89 @@ async fn a_server_that_is_away_is_explained_and_tried_on() {
     let _other = Rendezvous::start_at(address).await;
     arrives(address, "garden").await;
     assert_eq!(camera.json("listConfig")["data"]["webrtc"][1].get("trouble"), None);
+}
+
+/// A gateway in front of a server, which lets in who shows its token (RFC 6750 §2.1).
+async fn gateway(server: SocketAddr, token: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((camera, _)) = listener.accept().await {
+            tokio::spawn(pass(camera, server, token));
+        }
+    });
+    address
+}
+
+async fn pass(mut camera: TcpStream, server: SocketAddr, token: &str) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(camera.read_u8().await?);
+    }
+    let shows = |line: &str| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("authorization").then(|| value.to_owned())
+    };
+    let shown = String::from_utf8_lossy(&head).lines().find_map(shows);
+    if shown != Some(format!("Bearer {token}")) {
+        let refusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 15\r\n\r\n\x1b[2Jno stranger";
+        return camera.write_all(refusal.as_bytes()).await;
+    }
+    let mut server = TcpStream::connect(server).await?;
+    server.write_all(&head).await?;
+    tokio::io::copy_bidirectional(&mut camera, &mut server).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_is_shown_its_token_and_nobody_else_sees_it() {
+    const TOKEN: &str = "kR4-the.gateway~s+word/9==";
+    let (own, other) = (Rendezvous::start().await, Rendezvous::start().await);
+    let mut camera = Camera::start(own.address).await;
+    let gateway = gateway(other.address, TOKEN).await;
+    let room = |camera: &Camera| -> Value {
+        let list = camera.json("listConfig");
+        let mut rooms = list["data"]["webrtc"].as_array().unwrap().iter();
+        rooms.find(|it| it["roomid"] == "garden").unwrap().clone()
+    };
+
+    // Without the token, and with a wrong one, the camera is told what is the matter.
+    for wrong in ["", " token=another"] {
+        camera.json(&format!("{}{wrong}", start(gateway, "garden")));
+        let explained = |camera: &Camera| {
+            let trouble = room(camera)["trouble"].as_str().unwrap_or_default().to_owned();
+            assert!(!trouble.contains('\x1b'), "{trouble:?}");
+            trouble.contains("401") && trouble.contains("token") && trouble.contains("no stranger")
+        };
+        camera.until(explained, "reason");
+        let id = room(&camera)["configId"].clone();
+        camera.json(&format!("removeConfig id={id}"));
+    }
+
+    let hosted = |camera: &Camera| room(camera)["status"]["current"]["description"] == "Connected";
+    camera.json(&format!("{} token={TOKEN}", start(gateway, "garden")));
+    camera.until(hosted, "room behind the gateway");
+    arrives(other.address, "garden").await;
+
+    // What outlives a power failure has the token too, for its owner's eyes only.
+    camera.kill();
+    let before = std::fs::read_to_string(camera.log()).unwrap();
+    let kept = camera.state.path().join("hosts.json");
+    assert!(std::fs::read_to_string(&kept).unwrap().contains(TOKEN));
+    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    camera.begin();
+    camera.until(hosted, "room behind the gateway, after a power failure");
+    assert_eq!(room(&camera)["token"], "(hidden)");
+    for arguments in ["listConfig", "listConfig --json", "status", "status --json"] {
+        let (_, out, said) = camera.ctl(arguments);
+        assert!(out.contains("garden") && !out.contains(TOKEN) && !said.contains(TOKEN), "{out}");
+    }
+    for log in [before, std::fs::read_to_string(camera.log()).unwrap()] {
+        assert!(log.contains("garden") && !log.contains(TOKEN), "{log}");
+    }
+
+    // What can't stand in a header is refused at once.
+    let (code, _, said) = camera.ctl(&format!("{} token=\u{e4}", start(gateway, "attic")));
+    assert!(code == 1 && said.contains("token"), "{said}");
 }
 
 #[test]

@@ -213,7 +213,13 @@ pub(super) fn explain(error: &tungstenite::Error) -> String {
             let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
             let body: String = body.trim().chars().take(200).collect();
             let status = response.status();
-            format!("no peercam rendezvous at this address (HTTP {status}: {body})")
+            match status.as_u16() {
+                401 | 403 => format!(
+                    "something in front of the server turns the camera away (HTTP {status}: \
+                     {body}): startWebRTC can show it a token (token=…)"
+                ),
+                _ => format!("no peercam rendezvous at this address (HTTP {status}: {body})"),
+            }
         }
         tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
             format!("the server does not speak {SUBPROTOCOL}: its version is another")

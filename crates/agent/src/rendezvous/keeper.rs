@@ -19,6 +19,9 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 /// people change something.
 const RETRY_TAKEN: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_secs(60));
 
+/// Longest sentence about a server, in characters: it may quote the server.
+const MAX_TROUBLE: usize = 500;
+
 /// Longest time over which a move that a server asks for is spread.
 const LONGEST_MOVE: Duration = Duration::from_secs(600);
 
@@ -162,6 +165,9 @@ impl Keeper {
             Ended::Refused(error) => format!("{server} refuses this camera: {error}; trying again"),
             Ended::Failed(reason) => format!("no connection to {server}: {reason}; trying again"),
         };
+        // What the server says in it ends on a terminal.
+        let printable = problem.chars().filter(|c| !c.is_control());
+        let problem: String = printable.take(MAX_TROUBLE).collect();
         // Once in words.
         if self.said[nth].as_deref() == Some(problem.as_str()) {
             debug!("{problem}");

@@ -3,11 +3,13 @@
 
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+pub mod camera;
 pub mod coturn;
 pub mod fake_rendezvous;
 pub mod path;
 pub mod signalling;
 pub mod viewer;
+pub mod whep;
 
 use std::{
     io::Write,
@@ -23,6 +25,7 @@ use peercam_protocol::signalling::IceServer;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
+pub use camera::Camera;
 pub use signalling::Socket;
 pub use viewer::{Viewer, ViewerOptions};
 

@@ -123,24 +123,36 @@ pub struct Viewer {
 }
 
 /// For the line to the rendezvous.
-enum Outgoing {
+pub(super) enum Outgoing {
     Say(FromViewer),
     /// From now on the line is this; without one, there is none.
     Use(Box<Option<Socket>>),
 }
 
-impl Viewer {
-    /// Joins the room and returns once the offer is out.
-    pub async fn join(server: SocketAddr, room: &str, options: ViewerOptions) -> Self {
-        let token = options.link.as_ref().map(|(_, grant)| grant.token.as_str());
-        let mut socket = Socket::watch_with(server, room, token).await;
-        socket.until_online().await;
-        let (received, receiver) = watch::channel(Received::default());
-        let (outgoing, mut outbox) = mpsc::channel::<Outgoing>(64);
+/// What connects, and counts what it receives; who tells it of the camera, and the camera of it, is
+/// another's business.
+pub(super) struct Peer {
+    pub connection: Arc<dyn PeerConnection>,
+    control: Option<Arc<dyn DataChannel>>,
+    pub received: watch::Receiver<Received>,
+    sender: watch::Sender<Received>,
+    video: Arc<Mutex<Option<Arc<dyn TrackRemote>>>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    /// Its candidates.
+    pub outbox: mpsc::Receiver<Outgoing>,
+    tasks: Vec<JoinHandle<()>>,
+    unread: Option<Arc<dyn DataChannel>>,
+    path: Path,
+}
+
+impl Peer {
+    pub async fn new(options: &ViewerOptions) -> Self {
+        let (sender, received) = watch::channel(Received::default());
+        let (outgoing, outbox) = mpsc::channel::<Outgoing>(64);
         let video = Arc::new(Mutex::new(None));
         let begun = Instant::now();
         let handler = Handler {
-            received: received.clone(),
+            received: sender.clone(),
             outgoing: outgoing.clone(),
             video: video.clone(),
             begun,
@@ -157,7 +169,7 @@ impl Viewer {
             .with_handler(Arc::new(handler))
             .with_runtime(Arc::new(PathRuntime(TokioRuntime, path.clone())))
             .with_udp_addrs(if options.tcp { Vec::new() } else { options.local.clone() })
-            .with_tcp_addrs(if options.tcp { options.local } else { Vec::new() })
+            .with_tcp_addrs(if options.tcp { options.local.clone() } else { Vec::new() })
             .build()
             .await
             .unwrap();
@@ -167,7 +179,7 @@ impl Viewer {
         let mut control = None;
         if options.control {
             let channel = connection.create_data_channel(CHANNEL, None).await.unwrap();
-            tasks.push(tokio::spawn(read_control(channel.clone(), received.clone())));
+            tasks.push(tokio::spawn(read_control(channel.clone(), sender.clone())));
             control = Some(channel);
         }
         match options.transport {
@@ -181,12 +193,34 @@ impl Viewer {
             Transport::Fmp4 => {
                 let media = connection.create_data_channel(MEDIA_CHANNEL, None).await.unwrap();
                 if options.reads {
-                    tasks.push(tokio::spawn(read_media(media, received.clone(), begun)));
+                    tasks.push(tokio::spawn(read_media(media, sender.clone(), begun)));
                 } else {
                     unread = Some(media);
                 }
             }
         }
+        Self { connection, control, received, sender, video, outgoing, outbox, tasks, unread, path }
+    }
+}
+
+impl Viewer {
+    /// Joins the room and returns once the offer is out.
+    pub async fn join(server: SocketAddr, room: &str, options: ViewerOptions) -> Self {
+        let token = options.link.as_ref().map(|(_, grant)| grant.token.as_str());
+        let mut socket = Socket::watch_with(server, room, token).await;
+        socket.until_online().await;
+        let Peer {
+            connection,
+            control,
+            received,
+            sender,
+            video,
+            outgoing,
+            mut outbox,
+            mut tasks,
+            unread,
+            path,
+        } = Peer::new(&options).await;
         let offer = connection.create_offer(None).await.unwrap();
         let seat =
             Seat { room: room.parse().unwrap(), link: options.link, proven: Mutex::default() };
@@ -210,7 +244,7 @@ impl Viewer {
                             if let ToViewer::Answer { sdp, proof } = &message {
                                 shown.check(sdp, proof.as_ref());
                             }
-                            hear(&peer, message, &received).await;
+                            hear(&peer, message, &sender).await;
                         }
                         None => socket = None,
                     },
@@ -226,7 +260,6 @@ impl Viewer {
             }
         }));
         let transport = options.transport;
-        let received = receiver;
         Self {
             connection,
             control,
@@ -294,24 +327,12 @@ impl Viewer {
 
     /// Waits until enough has been received.
     pub async fn until(&self, what: &str, enough: impl Fn(&Received) -> bool) -> Received {
-        let mut received = self.received.clone();
-        let waiting = tokio::time::timeout(super::PATIENCE, received.wait_for(|all| enough(all)));
-        match waiting.await {
-            Ok(outcome) => outcome.unwrap().clone(),
-            Err(_) => {
-                let messages = self.received().media.len();
-                let seen = Received { media: Vec::new(), ..self.received() };
-                panic!("no {what}; {messages} media messages, {seen:#?}");
-            }
-        }
+        until(&self.received, what, enough).await
     }
 
     /// Waits for more pictures, of whichever transport.
     pub async fn plays_on(&self) {
-        let now = self.received();
-        let (frames, media) = (now.frames, now.media.len());
-        self.until("more pictures", |all| all.frames > frames + 5 || all.media.len() > media + 5)
-            .await;
+        plays_on(&self.received).await;
     }
 
     /// Candidate types of the path in use: ours and the camera's.
@@ -350,6 +371,33 @@ impl Viewer {
             task.abort();
         }
     }
+}
+
+/// Waits until enough has been received.
+pub(super) async fn until(
+    received: &watch::Receiver<Received>,
+    what: &str,
+    enough: impl Fn(&Received) -> bool,
+) -> Received {
+    let mut waiter = received.clone();
+    let waiting = tokio::time::timeout(super::PATIENCE, waiter.wait_for(|all| enough(all)));
+    match waiting.await {
+        Ok(outcome) => outcome.unwrap().clone(),
+        Err(_) => {
+            let seen = received.borrow().clone();
+            let messages = seen.media.len();
+            let seen = Received { media: Vec::new(), ..seen };
+            panic!("no {what}; {messages} media messages, {seen:#?}");
+        }
+    }
+}
+
+/// Waits for more pictures, of whichever transport.
+pub(super) async fn plays_on(received: &watch::Receiver<Received>) {
+    let now = received.borrow().clone();
+    let (frames, media) = (now.frames, now.media.len());
+    until(received, "more pictures", |all| all.frames > frames + 5 || all.media.len() > media + 5)
+        .await;
 }
 
 /// What a viewer shows with an offer of this certificate.
