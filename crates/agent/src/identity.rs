@@ -1,8 +1,14 @@
 //! Who this camera is: an Ed25519 key (RFC 8032), made on first start and kept from then on.
 
-use std::{io, path::Path};
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 use peercam_protocol::{PublicKey, RoomId, SecretKey};
+use tracing::warn;
 
 use crate::key_file;
 
@@ -47,6 +53,15 @@ impl Identity {
     /// overwritten: the room, and every link to it, depends on it.
     pub fn load_or_create(state_dir: &Path) -> Result<Self, Error> {
         let file = state_dir.join(FILE_NAME);
+        if key_file::is_exposed(&file) {
+            let closed = fs::set_permissions(&file, Permissions::from_mode(0o600));
+            let outcome = closed.map_or_else(|error| error.to_string(), |()| "now 0600".to_owned());
+            warn!(
+                "{} could be read by others on this machine, who can pass for this camera then; \
+                 its mode: {outcome}",
+                file.display()
+            );
+        }
         let key = match key_file::read(&file) {
             Err(key_file::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 key_file::create(&file)
@@ -74,8 +89,6 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
-
     use super::*;
 
     #[test]
@@ -88,6 +101,10 @@ mod tests {
         assert_eq!(first.room(), again.room());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&state), mode(&state.join(FILE_NAME))), (0o700, 0o600));
+        // As a copy that was put back may have it.
+        fs::set_permissions(state.join(FILE_NAME), Permissions::from_mode(0o644)).unwrap();
+        Identity::load_or_create(&state).unwrap();
+        assert_eq!(mode(&state.join(FILE_NAME)), 0o600);
         assert_eq!(fs::read_dir(&state).unwrap().count(), 1, "no draft is left");
         let other = Identity::load_or_create(&folder.path().join("other")).unwrap();
         assert_ne!(first.room(), other.room());

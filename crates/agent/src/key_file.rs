@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -59,6 +60,11 @@ pub fn read(file: &Path) -> Result<SecretKey, Error> {
     })?;
     let key = SigningKey::from_pkcs8_pem(&pem).map_err(|error| damaged(error.to_string()))?;
     Ok(SecretKey::from_bytes(&key.to_bytes()))
+}
+
+/// Whether others than its owner may read or change the file.
+pub fn is_exposed(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
 /// Makes a new key and keeps it in `file` (0600), whose folder is made where it is missing (0700).

@@ -50,7 +50,7 @@ pub enum Request {
 
 /// What a share is to allow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Wanted {
     /// The room it opens; none: the one with the lowest number that the camera waits in.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,9 @@
 //! `peercamctl owner-key`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use peercam_agent::{control_socket::Answer, key_file};
+use peercam_protocol::SecretKey;
 
 use crate::{Common, Failure, agent};
 
@@ -37,12 +38,22 @@ enum Verb {
     },
 }
 
+/// Reads an owner's key, and says so where others can read it too.
+pub fn read(file: &Path) -> Result<SecretKey, key_file::Error> {
+    let key = key_file::read(file)?;
+    if key_file::is_exposed(file) {
+        let file = file.display();
+        eprintln!("{file} can be read by others, who can let in anybody then: chmod 600 {file}");
+    }
+    Ok(key)
+}
+
 impl Arguments {
     /// The verb.
     pub fn run(&self, common: &Common) -> Result<(), Failure> {
         let (key, said) = match &self.verb {
             Verb::New { file } => (key_file::create(file), "A new owner's key"),
-            Verb::Show { file } => (key_file::read(file), "An owner's key"),
+            Verb::Show { file } => (read(file), "An owner's key"),
         };
         let key = key.map_err(|error| Failure::Refused(error.to_string()))?.public();
         match common.json {
