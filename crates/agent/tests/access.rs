@@ -9,7 +9,7 @@ use std::{
 };
 
 use peercam_agent::{
-    access::{Minted, Terms, mint},
+    access::{Minted, Signer, Terms, mint},
     identity::Identity,
 };
 use peercam_protocol::{
@@ -65,7 +65,7 @@ fn terms() -> Terms {
 }
 
 fn share(terms: &Terms) -> Minted {
-    mint(&owner(), terms, now()).unwrap()
+    mint(Signer::Owner(&owner()), terms, now()).unwrap()
 }
 
 /// A token with other claims than `mint` gives.
@@ -130,7 +130,8 @@ async fn each_wrong_token_has_its_own_error_and_no_session() {
     let good = share(&terms()).grant;
     let bearer = share(&Terms { bearer: true, ..terms() }).grant;
     let garden = share(&Terms { room: "garden".parse().unwrap(), ..terms() }).grant;
-    let stranger = mint(&SecretKey::from_bytes(&[8; 32]), &terms(), now()).unwrap().grant;
+    let stranger = SecretKey::from_bytes(&[8; 32]);
+    let stranger = mint(Signer::Owner(&stranger), &terms(), now()).unwrap().grant;
     let none = good.token.replacen(&good.token[..good.token.find('.').unwrap()], NONE, 1);
     let thief = SecretKey::from_bytes(&[7; 32]);
     let other = Fingerprint::from_bytes([1; 32]);
@@ -171,7 +172,7 @@ async fn each_wrong_token_has_its_own_error_and_no_session() {
         ),
         (
             "not to watch",
-            Some(show(&changed(|claims| claims.act = BTreeSet::from([Action::Talk])))),
+            Some(show(&changed(|claims| claims.scope = BTreeSet::from([Action::Talk])))),
             E::NotAllowed,
         ),
     ];

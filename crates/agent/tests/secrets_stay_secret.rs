@@ -6,7 +6,7 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use peercam_agent::{
-    access::{Terms, mint},
+    access::{Signer, Terms, mint},
     identity::Identity,
 };
 use peercam_protocol::{Action, SecretKey, signalling::Transport};
@@ -30,7 +30,9 @@ async fn no_log_has_a_token_or_a_key() {
     };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let [good, bearer] = [false, true].map(|bearer| {
-        mint(&owner, &Terms { bearer, ..terms.clone() }, now.as_secs()).unwrap().grant
+        mint(Signer::Owner(&owner), &Terms { bearer, ..terms.clone() }, now.as_secs())
+            .unwrap()
+            .grant
     });
     let mut socket = Socket::watch_with(rendezvous.address, ROOM, Some(&good.token)).await;
     tokio::time::timeout(support::PATIENCE, socket.until_online()).await.expect("a camera");

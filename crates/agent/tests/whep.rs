@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use peercam_agent::access::{Terms, mint};
+use peercam_agent::access::{Signer, Terms, mint};
 use peercam_protocol::{Action, SecretKey, ShareLink, signalling::IceServer};
 use support::{
     Camera, ROOM, Rendezvous, base,
@@ -52,7 +52,7 @@ fn signed_by(key: &SecretKey, made_in: i64) -> String {
         bearer: true,
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    mint(key, &terms, now.saturating_add_signed(made_in)).unwrap().grant.token
+    mint(Signer::Owner(key), &terms, now.saturating_add_signed(made_in)).unwrap().grant.token
 }
 
 fn until_viewers(camera: &Camera, number: usize) {

@@ -8,6 +8,9 @@ use crate::{
     token::{MAX_TOKEN_SIZE, Token, TokenError},
 };
 
+/// Longest host with its port, in bytes: a name has at most 253 (RFC 1035 §2.3.4).
+const MAX_HOST: usize = 260;
+
 /// `https://host/r/<room>#k=<camera's public key>&t=<token>&p=<viewer's private key>`: the player
 /// page of one room on one rendezvous server, and what opens it.
 ///
@@ -69,8 +72,8 @@ impl ShareLink {
         let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         match host {
             Some(host)
-                if !host.is_empty()
-                    && !host.contains(|c: char| "/?#".contains(c) || c.is_whitespace()) =>
+                if (1..=MAX_HOST).contains(&host.len())
+                    && host.chars().all(|c| c.is_alphanumeric() || "-._~:[]%".contains(c)) =>
             {
                 Ok(Self { origin: origin.to_owned(), room, camera: None, grant: None })
             }
@@ -197,9 +200,9 @@ mod tests {
         let (camera, viewer) = (SecretKey::from_bytes(&[1; 32]), SecretKey::from_bytes(&[2; 32]));
         let room: RoomId = "garden".parse().unwrap();
         let claims = Claims {
-            iss: camera.public(),
-            room: room.clone(),
-            act: BTreeSet::from([Action::Watch]),
+            iss: None,
+            room: Some(room.clone()),
+            scope: BTreeSet::from([Action::Watch]),
             iat: 1,
             nbf: None,
             exp: 2,
@@ -239,6 +242,10 @@ mod tests {
         let refusal = |text: &str| text.parse::<ShareLink>().unwrap_err();
         assert!(matches!(refusal("ftp://x/r/a"), ShareLinkError::NotHttp(_)));
         assert!(matches!(refusal("http:///r/a"), ShareLinkError::NotHttp(_)));
+        for host in ["\u{1b}[2J", "a b", "user@cam.example", "<b>", &"x".repeat(261)] {
+            let text = format!("https://{host}/r/a");
+            assert!(matches!(refusal(&text), ShareLinkError::NotHttp(_)), "{text:?}");
+        }
         assert!(matches!(refusal("https://cam.example/"), ShareLinkError::NoRoom(_)));
         assert!(matches!(refusal("https://cam.example/r/a/b"), ShareLinkError::Room(_)));
         assert!(

@@ -6,6 +6,9 @@
 //! camera takes only where its owner allows it.
 //!
 //! The camera decides; the rendezvous uses the same code to turn strangers away early.
+//!
+//! Tokens travel in share links, and those in QR codes: what the reader knows anyway is left out.
+//! A token without `iss` is the camera's own, and without `room` it is for the camera's own room.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -18,7 +21,7 @@ use crate::{
     signalling::{Error, ErrorCode},
 };
 
-/// Longest token, in bytes. One with everything in it has about 700.
+/// Longest token, in bytes. An owner's for a room with a long name has about 500.
 pub const MAX_TOKEN_SIZE: usize = 2048;
 
 /// How far the clocks of who signs and who checks may differ, in seconds.
@@ -28,7 +31,7 @@ pub const LEEWAY: u64 = 60;
 const MAX_ID: usize = 64;
 
 /// The only header there is: no other algorithm can be asked for, `none` least of all (RFC 8725).
-const HEADER: &str = r#"{"alg":"EdDSA","typ":"JWT"}"#;
+const HEADER: &str = r#"{"alg":"EdDSA"}"#;
 
 /// What a viewer may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,12 +81,17 @@ impl fmt::Display for Action {
 /// here knows are skipped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Whose key signed it.
-    pub iss: PublicKey,
-    /// The room it opens.
-    pub room: RoomId,
-    /// What the viewer may do.
-    pub act: BTreeSet<Action>,
+    /// Whose key signed it; none: the camera's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<PublicKey>,
+    /// The room it opens; none: the one that is derived from the camera's key. Only a camera can
+    /// leave it out, since an owner's key may be known to several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<RoomId>,
+    /// What the viewer may do: words with spaces between them (RFC 8693 §4.2). Those that nobody
+    /// here knows allow nothing.
+    #[serde(with = "scope")]
+    pub scope: BTreeSet<Action>,
     /// When it was made.
     pub iat: u64,
     /// From when on it is good.
@@ -101,38 +109,48 @@ pub struct Claims {
     pub cnf: Option<Confirmation>,
 }
 
-/// The viewer's key (RFC 7800 §3.2) as a JSON Web Key (RFC 8037 §2).
+mod scope {
+    use serde::{Deserializer, Serializer};
+
+    use super::{Action, BTreeSet, Deserialize};
+
+    pub(super) fn serialize<S: Serializer>(
+        actions: &BTreeSet<Action>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let words: Vec<_> = actions.iter().map(|action| action.as_str()).collect();
+        serializer.serialize_str(&words.join(" "))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeSet<Action>, D::Error> {
+        let words = String::deserialize(deserializer)?;
+        Ok(words.split(' ').filter_map(|word| word.parse().ok()).collect())
+    }
+}
+
+/// The viewer's key, as the key id of a confirmation (RFC 7800 §3.4): for an Ed25519 key, that is
+/// the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
-    jwk: Jwk,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kty", rename = "OKP")]
-struct Jwk {
-    crv: Curve,
-    x: PublicKey,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Curve {
-    Ed25519,
+    kid: PublicKey,
 }
 
 impl Confirmation {
     /// That the viewer has this key.
     pub fn new(key: PublicKey) -> Self {
-        Self { jwk: Jwk { crv: Curve::Ed25519, x: key } }
+        Self { kid: key }
     }
 
     /// The viewer's key.
     pub fn key(&self) -> &PublicKey {
-        &self.jwk.x
+        &self.kid
     }
 }
 
 impl Claims {
-    /// The token that says this, signed by the key that `iss` names.
+    /// The token that says this, signed by the key that `iss` names, or by the camera's.
     pub fn sign(&self, key: &SecretKey) -> String {
         let header = BASE64URL_NOPAD.encode(HEADER.as_bytes());
         // Nothing in it that JSON can't: see `wire::encode`.
@@ -263,6 +281,9 @@ impl Token {
         if claims.jti.is_empty() || claims.jti.len() > MAX_ID {
             return Err(malformed("its jti has no text of 1 to 64 characters"));
         }
+        if claims.iss.is_some() && claims.room.is_none() {
+            return Err(malformed("it names no room, which only a camera can leave out"));
+        }
         let end = text.len() - signature.len() - 1;
         let signature = decode(signature, "a signature")
             .map(Signature::from_bytes)
@@ -270,27 +291,31 @@ impl Token {
         Ok(Self { claims, input: text[..end].to_owned(), signature })
     }
 
-    /// What the token says, where it is signed by one of `keys`, opens `room`, and is good `now`
-    /// (seconds after 1970), give or take [`LEEWAY`].
+    /// What the token says, where it is signed by the camera or one of its owners' keys, opens
+    /// `room`, and is good `now` (seconds after 1970), give or take [`LEEWAY`].
     ///
     /// # Errors
     ///
     /// The first thing that is wrong. Of a token that nobody we know has signed no more is told.
     pub fn verify(
         &self,
-        keys: &[PublicKey],
+        camera: &PublicKey,
+        owners: &[PublicKey],
         room: &RoomId,
         now: u64,
     ) -> Result<&Claims, TokenError> {
         let claims = &self.claims;
-        if !keys.contains(&claims.iss) {
+        let issuer = claims.iss.as_ref().unwrap_or(camera);
+        if issuer != camera && !owners.contains(issuer) {
             return Err(TokenError::Issuer);
         }
-        if !claims.iss.verify(&self.input, &self.signature) {
+        if !issuer.verify(&self.input, &self.signature) {
             return Err(TokenError::Signature);
         }
-        if claims.room != *room {
-            return Err(TokenError::Room(claims.room.clone()));
+        let own = || RoomId::from_public_key(camera.as_bytes());
+        let opens = claims.room.clone().unwrap_or_else(own);
+        if opens != *room {
+            return Err(TokenError::Room(opens));
         }
         if now >= claims.exp.saturating_add(LEEWAY) {
             return Err(TokenError::Expired { ago: now - claims.exp });
@@ -319,9 +344,9 @@ mod tests {
 
     fn claims() -> Claims {
         Claims {
-            iss: key(1).public(),
-            room: room(),
-            act: BTreeSet::from([Action::Watch, Action::Talk]),
+            iss: None,
+            room: Some(room()),
+            scope: BTreeSet::from([Action::Watch, Action::Talk]),
             iat: NOW,
             nbf: None,
             exp: NOW + 3600,
@@ -332,7 +357,7 @@ mod tests {
     }
 
     fn check(text: &str, now: u64) -> Result<Claims, TokenError> {
-        Token::parse(text)?.verify(&[key(1).public()], &room(), now).cloned()
+        Token::parse(text)?.verify(&key(1).public(), &[key(4).public()], &room(), now).cloned()
     }
 
     fn raw(header: &str, claims: &str) -> String {
@@ -345,12 +370,58 @@ mod tests {
     #[test]
     fn a_token_says_what_was_signed() {
         let text = claims().sign(&key(1));
-        assert!(text.len() < 600, "{} bytes", text.len());
         assert_eq!(check(&text, NOW), Ok(claims()));
         let json = serde_json::to_value(claims()).unwrap();
-        let jwk = serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "x": key(2).public() });
-        assert_eq!(json["cnf"]["jwk"], jwk);
-        assert_eq!(json["act"], serde_json::json!(["watch", "talk"]));
+        let expected = serde_json::json!({
+            "room": "front-door", "scope": "watch talk", "iat": NOW, "exp": NOW + 3600,
+            "jti": "one", "cnf": { "kid": key(2).public() },
+        });
+        assert_eq!(json, expected);
+        let owners = Claims { iss: Some(key(4).public()), ..claims() };
+        assert_eq!(check(&owners.sign(&key(4)), NOW), Ok(owners));
+    }
+
+    #[test]
+    fn a_token_without_a_room_opens_its_cameras_own() {
+        let own = Claims { room: None, ..claims() };
+        let token = Token::parse(&own.sign(&key(1))).unwrap();
+        let [camera, other] = [1, 3].map(|seed| key(seed).public());
+        let room = |key: &PublicKey| RoomId::from_public_key(key.as_bytes());
+        assert_eq!(token.verify(&camera, &[], &room(&camera), NOW), Ok(&own));
+        let elsewhere = token.verify(&camera, &[], &"garden".parse().unwrap(), NOW);
+        assert_eq!(elsewhere, Err(TokenError::Room(room(&camera))));
+        let elsewhere = token.verify(&other, &[camera], &room(&other), NOW);
+        assert_eq!(elsewhere, Err(TokenError::Signature));
+        // With an owner's key it would open every camera of his.
+        let owners = Claims { iss: Some(key(4).public()), ..own };
+        let error = Token::parse(&owners.sign(&key(4))).unwrap_err();
+        assert!(matches!(error, TokenError::Malformed(_)), "{error}");
+    }
+
+    #[test]
+    fn what_is_left_out_keeps_a_link_short() {
+        let claims = Claims {
+            room: None,
+            scope: BTreeSet::from([Action::Watch]),
+            jti: "0123456789abcdef".to_owned(),
+            ..claims()
+        };
+        let length = claims.sign(&key(1)).len();
+        assert!(length <= 292, "{length} bytes: the QR code grows wider than a terminal");
+    }
+
+    #[test]
+    fn other_words_in_a_scope_allow_nothing() {
+        let body = |scope: serde_json::Value| {
+            let mut json = serde_json::to_value(claims()).unwrap();
+            json["scope"] = scope;
+            check(&raw(HEADER, &json.to_string()), NOW)
+        };
+        let some = body("fly watch  WATCH openid".into()).unwrap();
+        assert_eq!(some.scope, BTreeSet::from([Action::Watch]));
+        assert_eq!(body("".into()).unwrap().scope, BTreeSet::new());
+        let list = body(serde_json::json!(["watch"]));
+        assert!(matches!(list, Err(TokenError::Malformed(_))), "{list:?}");
     }
 
     #[test]
@@ -368,10 +439,10 @@ mod tests {
         assert_eq!(check(&text, NOW - 100), Err(TokenError::NotYet { wait: 100 }));
         let late = Claims { nbf: Some(NOW + 500), ..claims() };
         assert_eq!(error(&late.sign(&key(1))), TokenError::NotYet { wait: 500 });
-        let elsewhere = Claims { room: "garden".parse().unwrap(), ..claims() };
+        let elsewhere = Claims { room: Some("garden".parse().unwrap()), ..claims() };
         let garden = TokenError::Room("garden".parse().unwrap());
         assert_eq!(error(&elsewhere.sign(&key(1))), garden);
-        let stranger = Claims { iss: key(3).public(), ..claims() };
+        let stranger = Claims { iss: Some(key(3).public()), ..claims() };
         assert_eq!(error(&stranger.sign(&key(3))), TokenError::Issuer);
         assert_eq!(error(&claims().sign(&key(3))), TokenError::Signature);
         let truncated = TokenError::Malformed("its signature".to_owned());

@@ -97,13 +97,14 @@ fn a_complaint_does_not_repeat_all_that_it_is_about() {
 #[test]
 fn a_token_opens_as_it_was_signed_or_not_at_all() {
     let signed = token();
-    let (keys, now) = ([key(1).public(), key(4).public()], 1_800_000_100);
-    Token::parse(&signed).unwrap().verify(&keys, &room(), now).unwrap();
+    let (camera, owners, now) = (key(4).public(), [key(1).public()], 1_800_000_100);
+    Token::parse(&signed).unwrap().verify(&camera, &owners, &room(), now).unwrap();
     let recorded = [signed.clone()];
     let mut mutator = Mutator::new(seed());
     for _ in 0..OTHERS {
         let text = mutator.frame(&recorded);
-        let opens = Token::parse(&text).is_ok_and(|it| it.verify(&keys, &room(), now).is_ok());
+        let opens =
+            Token::parse(&text).is_ok_and(|it| it.verify(&camera, &owners, &room(), now).is_ok());
         assert!(!opens || text == signed, "{text}");
     }
 }

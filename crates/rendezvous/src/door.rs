@@ -47,10 +47,8 @@ pub(crate) fn open(
         return Ok(None);
     }
     let token = Token::parse(shown.0.as_deref().ok_or(TokenError::Missing)?)?;
-    let mut keys = vec![tenant.key];
-    keys.extend(&tenant.issuers);
-    let claims = token.verify(&keys, room, now)?;
-    if !claims.act.contains(&Action::Watch) {
+    let claims = token.verify(&tenant.key, &tenant.issuers, room, now)?;
+    if !claims.scope.contains(&Action::Watch) {
         return Err(TokenError::Action(Action::Watch));
     }
     Ok(Some(claims.jti.as_str().into()))

@@ -25,6 +25,8 @@ pub struct Options {
     pub room: RoomId,
     /// Who may come in.
     pub door: Door,
+    /// Whether tokens that are bound to no key open the door, as WHEP players have them.
+    pub bearer: bool,
     /// Most viewers at once.
     pub max_viewers: Option<u32>,
     /// Size of the picture in pixels.
@@ -50,6 +52,7 @@ impl Options {
         Self {
             room,
             door: Door::Open,
+            bearer: false,
             max_viewers: None,
             size: (640, 360),
             picture: None,
@@ -97,6 +100,7 @@ socket = "{state}/control.sock"
 
 [access]
 door = "{door}"
+bearer = {bearer}
 
 {viewers}{turn_authority}
 [video]
@@ -110,6 +114,7 @@ source = "test"
 "#,
             room = self.room,
             door = self.door.as_str(),
+            bearer = self.bearer,
             framerate = self.framerate,
         )
     }

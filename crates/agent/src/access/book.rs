@@ -87,7 +87,7 @@ pub enum BookError {
     )]
     Full(&'static str),
     /// Not what tokens are named.
-    #[error("a token's id or label has 1 to {MAX_LABEL} characters")]
+    #[error("a token's id or label has 1 to {MAX_LABEL} characters, all of them printable")]
     Name,
 }
 
@@ -150,7 +150,7 @@ impl Book {
         Ok(())
     }
 
-    /// A token was made.
+    /// A token was made, for this room.
     ///
     /// # Errors
     ///
@@ -158,6 +158,7 @@ impl Book {
     pub fn note(
         &mut self,
         claims: &Claims,
+        room: &RoomId,
         label: Option<String>,
         now: u64,
     ) -> Result<(), BookError> {
@@ -168,8 +169,8 @@ impl Book {
         self.shares.push(Share {
             id: claims.jti.clone(),
             label,
-            room: claims.room.clone(),
-            actions: claims.act.clone(),
+            room: room.clone(),
+            actions: claims.scope.clone(),
             made: claims.iat,
             not_before: claims.nbf,
             expires: claims.exp,
@@ -272,17 +273,19 @@ fn make_room<T>(
 
 #[cfg(test)]
 mod tests {
-    use peercam_protocol::SecretKey;
-
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
 
+    fn room() -> RoomId {
+        "garden".parse().unwrap()
+    }
+
     fn claims(id: &str) -> Claims {
         Claims {
-            iss: SecretKey::from_bytes(&[1; 32]).public(),
-            room: "garden".parse().unwrap(),
-            act: BTreeSet::from([Action::Watch]),
+            iss: None,
+            room: Some(room()),
+            scope: BTreeSet::from([Action::Watch]),
             iat: NOW,
             nbf: None,
             exp: NOW + 3600,
@@ -296,7 +299,7 @@ mod tests {
     fn a_token_is_revoked_by_its_id_or_by_its_label() {
         let mut book = Book::default();
         for (id, label) in [("a", Some("kids")), ("b", Some("kids")), ("c", None)] {
-            book.note(&claims(id), label.map(str::to_owned), NOW).unwrap();
+            book.note(&claims(id), &room(), label.map(str::to_owned), NOW).unwrap();
         }
         assert_eq!(book.revoke("c", NOW), Ok(Revoked::Shares(1)));
         assert_eq!(book.check(&claims("c")), Err(TokenError::Revoked));
@@ -314,13 +317,13 @@ mod tests {
     #[test]
     fn all_that_was_made_before_is_revoked_and_nothing_after() {
         let mut book = Book::default();
-        book.note(&claims("a"), None, NOW).unwrap();
+        book.note(&claims("a"), &room(), None, NOW).unwrap();
         assert_eq!(book.revoke_all(NOW), 1);
         assert_eq!(book.check(&claims("a")), Err(TokenError::Revoked));
         assert_eq!(book.check(&claims("an owner's")), Err(TokenError::Revoked));
         let next = Claims { iat: book.earliest(), ..claims("b") };
         assert_eq!(book.check(&next), Ok(()));
-        book.note(&next, None, NOW).unwrap();
+        book.note(&next, &room(), None, NOW).unwrap();
         // Within the same second, and by a clock that went back.
         assert_eq!(book.revoke_all(NOW - 5), 1);
         assert_eq!(book.check(&next), Err(TokenError::Revoked));
@@ -343,7 +346,7 @@ mod tests {
         let later = Claims { nbf: Some(NOW + 600), ..claims("later") };
         let short = Claims { exp: NOW + 1, ..claims("short") };
         for claims in [&once, &later, &short, &claims("revoked"), &claims("good")] {
-            book.note(claims, None, NOW).unwrap();
+            book.note(claims, &room(), None, NOW).unwrap();
         }
         book.use_up(&once, NOW).unwrap();
         book.revoke("revoked", NOW).unwrap();
@@ -367,16 +370,16 @@ mod tests {
         for nth in 0..MAX_ENTRIES {
             let once = Claims { exp: NOW + 3600 + (nth as u64 % 2), ..claims(&nth.to_string()) };
             book.use_up(&once, NOW).unwrap();
-            book.note(&once, None, NOW).unwrap();
+            book.note(&once, &room(), None, NOW).unwrap();
             book.revoke(&nth.to_string(), NOW).unwrap();
         }
         let more = claims("more");
         assert!(matches!(book.use_up(&more, NOW), Err(BookError::Full(_))));
-        assert!(matches!(book.note(&more, None, NOW), Err(BookError::Full(_))));
+        assert!(matches!(book.note(&more, &room(), None, NOW), Err(BookError::Full(_))));
         assert!(matches!(book.revoke("more", NOW), Err(BookError::Full(_))));
         let expired = NOW + 3600 + LEEWAY;
         book.use_up(&more, expired).unwrap();
-        book.note(&more, None, expired).unwrap();
+        book.note(&more, &room(), None, expired).unwrap();
         book.revoke("more", expired).unwrap();
         assert_eq!(book.used.len(), MAX_ENTRIES / 2 + 1);
         // The way out that the error names.
@@ -393,7 +396,7 @@ mod tests {
         let mut book = Book::default();
         let eternal = Claims { exp: u64::MAX, once: true, ..claims("a") };
         book.use_up(&eternal, NOW).unwrap();
-        book.note(&claims("b"), Some("the \"neighbours\"".to_owned()), NOW).unwrap();
+        book.note(&claims("b"), &room(), Some("the \"neighbours\"".to_owned()), NOW).unwrap();
         book.revoke("c", NOW).unwrap();
         let text = toml::to_string(&book).unwrap();
         assert_eq!(toml::from_str::<Book>(&text).unwrap(), book, "{text}");

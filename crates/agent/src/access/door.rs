@@ -44,8 +44,7 @@ impl Rules {
             .ok_or(TokenError::Missing)?;
         let token = Token::parse(text)?;
         let camera = self.key.public();
-        let keys: Vec<_> = std::iter::once(camera).chain(self.owners.iter().copied()).collect();
-        let claims = token.verify(&keys, room, now)?;
+        let claims = token.verify(&camera, &self.owners, room, now)?;
         match &claims.cnf {
             Some(bound) => {
                 let statement = proof::join(&camera, room, &pass.nonce, viewer);
@@ -56,7 +55,7 @@ impl Rules {
             None if self.bearer => {}
             None => return Err(TokenError::Bearer),
         }
-        if !claims.act.contains(&Action::Watch) {
+        if !claims.scope.contains(&Action::Watch) {
             return Err(TokenError::Action(Action::Watch));
         }
         Ok(claims.clone())
@@ -70,7 +69,7 @@ mod tests {
     use peercam_protocol::Nonce;
 
     use super::{
-        super::mint::{Minted, Terms, mint},
+        super::mint::{Minted, Signer, Terms, mint},
         *,
     };
 
@@ -101,7 +100,9 @@ mod tests {
             once: false,
             bearer,
         };
-        mint(&key(signer), &terms, NOW).unwrap()
+        let key = key(signer);
+        let signer = if signer == 1 { Signer::Camera(&key) } else { Signer::Owner(&key) };
+        mint(signer, &terms, NOW).unwrap()
     }
 
     /// What the right viewer shows.
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn who_may_not_watch_does_not_come_in() {
         let mut claims = token(1, false).claims;
-        claims.act = BTreeSet::from([Action::Talk]);
+        claims.scope = BTreeSet::from([Action::Talk]);
         let viewer_key = key(3);
         claims.cnf = Some(peercam_protocol::token::Confirmation::new(viewer_key.public()));
         let grant =

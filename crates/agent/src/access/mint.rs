@@ -16,12 +16,21 @@ pub struct Terms {
     pub actions: BTreeSet<Action>,
     /// How long it is good: from a second to [`MAX_VALIDITY`].
     pub valid_for: Duration,
-    /// From when on, in seconds after 1970; none: at once.
+    /// From when on, in seconds after 1970, at most [`MAX_VALIDITY`] from now; none: at once.
     pub not_before: Option<u64>,
     /// For a single session.
     pub once: bool,
     /// Bound to no key of the viewer's, as WHEP players need it.
     pub bearer: bool,
+}
+
+/// By whose word a token opens a door.
+#[derive(Debug, Clone, Copy)]
+pub enum Signer<'a> {
+    /// The camera's, with its key.
+    Camera(&'a SecretKey),
+    /// With a key of an owner's, which several cameras may know.
+    Owner(&'a SecretKey),
 }
 
 /// A token, and what a viewer needs besides.
@@ -42,23 +51,29 @@ pub enum MintError {
     /// Over at once, or for too long.
     #[error("a link is good for a second at least and for ten years at most")]
     Validity,
+    /// Most likely milliseconds.
+    #[error("a link begins to be good within ten years: its beginning is in seconds after 1970")]
+    NotBefore,
     /// No random numbers.
     #[error("no random numbers for a token: {0}")]
     Random(#[from] getrandom::Error),
 }
 
-/// Makes a token that is signed with `key`, at the time `now` (seconds after 1970).
+/// Makes a token, at the time `now` (seconds after 1970).
 ///
 /// # Errors
 ///
 /// See [`MintError`].
-pub fn mint(key: &SecretKey, terms: &Terms, now: u64) -> Result<Minted, MintError> {
+pub fn mint(signer: Signer<'_>, terms: &Terms, now: u64) -> Result<Minted, MintError> {
     let Terms { room, actions, valid_for, not_before, once, bearer } = terms.clone();
     if !actions.contains(&Action::Watch) {
         return Err(MintError::NoWatch);
     }
     if valid_for < Duration::from_secs(1) || valid_for > MAX_VALIDITY {
         return Err(MintError::Validity);
+    }
+    if not_before.is_some_and(|from| from > now.saturating_add(MAX_VALIDITY.as_secs())) {
+        return Err(MintError::NotBefore);
     }
     let mut id = [0; 8];
     getrandom::fill(&mut id)?;
@@ -69,10 +84,18 @@ pub fn mint(key: &SecretKey, terms: &Terms, now: u64) -> Result<Minted, MintErro
         getrandom::fill(&mut seed)?;
         Some(SecretKey::from_bytes(&seed))
     };
+    // A camera's own key and room stand in the share link already: see `Claims`.
+    let (key, iss, room) = match signer {
+        Signer::Owner(key) => (key, Some(key.public()), Some(room)),
+        Signer::Camera(key) => {
+            let own = RoomId::from_public_key(key.public().as_bytes());
+            (key, None, Some(room).filter(|room| *room != own))
+        }
+    };
     let claims = Claims {
-        iss: key.public(),
+        iss,
         room,
-        act: actions,
+        scope: actions,
         iat: now,
         nbf: not_before,
         exp: not_before.unwrap_or(now).max(now).saturating_add(valid_for.as_secs()),
@@ -106,26 +129,49 @@ mod tests {
     #[test]
     fn a_token_is_good_from_when_it_should_for_as_long_as_it_should() {
         let key = SecretKey::from_bytes(&[1; 32]);
-        let Minted { claims, grant } = mint(&key, &terms(), NOW).unwrap();
+        let Minted { claims, grant } = mint(Signer::Camera(&key), &terms(), NOW).unwrap();
         let token = Token::parse(&grant.token).unwrap();
-        assert_eq!(token.verify(&[key.public()], &terms().room, NOW), Ok(&claims));
+        assert_eq!(token.verify(&key.public(), &[], &terms().room, NOW), Ok(&claims));
         assert_eq!((claims.iat, claims.nbf, claims.exp), (NOW, None, NOW + 3600));
         let viewer = grant.key.unwrap().public();
         assert_eq!(claims.cnf.unwrap().key(), &viewer);
         let later = Terms { not_before: Some(NOW + 100), bearer: true, once: true, ..terms() };
-        let Minted { claims, grant } = mint(&key, &later, NOW).unwrap();
+        let Minted { claims, grant } = mint(Signer::Camera(&key), &later, NOW).unwrap();
         assert_eq!((claims.nbf, claims.exp), (Some(NOW + 100), NOW + 3700));
         assert!(claims.once && claims.cnf.is_none() && grant.key.is_none());
+    }
+
+    #[test]
+    fn only_a_camera_leaves_out_who_it_is_and_its_own_room() {
+        let [camera, owner] = [1, 2].map(|seed| SecretKey::from_bytes(&[seed; 32]));
+        let own = RoomId::from_public_key(camera.public().as_bytes());
+        for room in [own.clone(), "garden".parse().unwrap()] {
+            let terms = Terms { room: room.clone(), ..terms() };
+            for (signer, names) in [
+                (Signer::Camera(&camera), (false, room != own)),
+                (Signer::Owner(&owner), (true, true)),
+            ] {
+                let Minted { claims, grant } = mint(signer, &terms, NOW).unwrap();
+                assert_eq!((claims.iss.is_some(), claims.room.is_some()), names, "{signer:?}");
+                let token = Token::parse(&grant.token).unwrap();
+                let verified = token.verify(&camera.public(), &[owner.public()], &room, NOW);
+                assert_eq!(verified, Ok(&claims), "{signer:?}");
+            }
+        }
     }
 
     #[test]
     fn what_would_be_of_no_use_is_refused() {
         let key = SecretKey::from_bytes(&[1; 32]);
         let talk = Terms { actions: BTreeSet::from([Action::Talk]), ..terms() };
-        assert!(matches!(mint(&key, &talk, NOW), Err(MintError::NoWatch)));
+        assert!(matches!(mint(Signer::Camera(&key), &talk, NOW), Err(MintError::NoWatch)));
         for valid_for in [Duration::ZERO, MAX_VALIDITY + Duration::from_secs(1)] {
             let long = Terms { valid_for, ..terms() };
-            assert!(matches!(mint(&key, &long, NOW), Err(MintError::Validity)));
+            assert!(matches!(mint(Signer::Camera(&key), &long, NOW), Err(MintError::Validity)));
+        }
+        for from in [NOW * 1000, u64::MAX] {
+            let late = Terms { not_before: Some(from), ..terms() };
+            assert!(matches!(mint(Signer::Camera(&key), &late, NOW), Err(MintError::NotBefore)));
         }
     }
 }

@@ -39,7 +39,7 @@ pub mod mint;
 mod witness;
 
 pub use book::{BookError, Listed, Revoked, Share, ShareState};
-pub use mint::{MintError, Minted, Terms, mint};
+pub use mint::{MintError, Minted, Signer, Terms, mint};
 pub use witness::Witness;
 
 use crate::{config, identity::Identity, tls::Time};
@@ -345,8 +345,8 @@ impl Access {
         let now = self.now();
         let minted = {
             let mut book = lock(book);
-            let minted = mint(&rules.key, terms, now.max(book.earliest()))?;
-            book.note(&minted.claims, label, now)?;
+            let minted = mint(Signer::Camera(&rules.key), terms, now.max(book.earliest()))?;
+            book.note(&minted.claims, &terms.room, label, now)?;
             minted
         };
         self.keep().await?;

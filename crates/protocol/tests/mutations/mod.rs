@@ -138,9 +138,9 @@ fn public(seed: u8) -> PublicKey {
 
 pub fn token() -> String {
     let claims = Claims {
-        iss: public(1),
-        room: room(),
-        act: [Action::Watch, Action::Talk].into(),
+        iss: Some(public(1)),
+        room: Some(room()),
+        scope: [Action::Watch, Action::Talk].into(),
         iat: 1_800_000_000,
         nbf: Some(1_800_000_000),
         exp: 1_800_086_400,

@@ -57,23 +57,28 @@ impl Scene {
 /// A share link as the camera's owner makes it, for watching; made an hour ago, good for so long
 /// from now on.
 pub fn share(rendezvous: &Rendezvous, camera: &HostCamera, good_for: Duration) -> ShareLink {
-    let (owner, viewer) = (camera.key().unwrap(), SecretKey::from_bytes(&[7; 32]));
+    let grant = grant(camera, good_for, Some(SecretKey::from_bytes(&[7; 32])));
+    let key = camera.key().unwrap().public();
+    rendezvous.link(camera.room()).unwrap().to_camera(key).with_grant(grant)
+}
+
+/// What lets a viewer with this key watch, or anybody who has it.
+pub fn grant(camera: &HostCamera, good_for: Duration, viewer: Option<SecretKey>) -> Grant {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     // Clocks may differ by a minute: what is good no more was so for longer.
     let exp = if good_for.is_zero() { now - 600 } else { now + good_for.as_secs() };
     let claims = Claims {
-        iss: owner.public(),
-        room: camera.room().clone(),
-        act: BTreeSet::from([Action::Watch]),
+        iss: None,
+        room: Some(camera.room().clone()),
+        scope: BTreeSet::from([Action::Watch]),
         iat: now - 3600,
         nbf: None,
         exp,
         jti: "of-a-test".to_owned(),
         once: false,
-        cnf: Some(Confirmation::new(viewer.public())),
+        cnf: viewer.as_ref().map(|key| Confirmation::new(key.public())),
     };
-    let grant = Grant { token: claims.sign(&owner), key: Some(viewer) };
-    rendezvous.link(camera.room()).unwrap().to_camera(owner.public()).with_grant(grant)
+    Grant { token: claims.sign(&camera.key().unwrap()), key: viewer }
 }
 
 pub fn room(name: &str) -> RoomId {

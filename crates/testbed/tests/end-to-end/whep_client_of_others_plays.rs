@@ -1,11 +1,13 @@
 //! A WHEP client that is not ours plays the camera, from a page that is not ours either: the
 //! package `whip-whep`, by the author of the protocol, as npm has it (`whep-player/package.json`).
+//! The camera's door asks for a token, and the player shows one on every request.
 
 use std::{
     net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use peercam_protocol::signalling::Door;
 use peercam_testbed::{
     Result,
     browser::READ_CLOCK,
@@ -19,7 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::scene::{SOON, Scene};
+use crate::scene::{SOON, Scene, grant};
 
 const PAGE: &str = include_str!("whep-player/page.html");
 
@@ -51,7 +53,11 @@ const RESTART: &str = "
     await pc.setLocalDescription(offer);
     const response = await fetch(client.resourceURL, {
         method: 'PATCH',
-        headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': '*' },
+        headers: {
+            'Authorization': `Bearer ${new URLSearchParams(location.search).get('token')}`,
+            'Content-Type': 'application/trickle-ice-sdpfrag',
+            'If-Match': '*',
+        },
         body: `a=ice-ufrag:${user}\\r\\na=ice-pwd:${password}\\r\\n`,
     });
     const fragment = await response.text();
@@ -149,10 +155,14 @@ async fn plays_on(scene: &Scene) -> Seen {
 
 #[tokio::test]
 async fn a_whep_client_of_others_plays_restarts_ice_and_leaves() {
-    let scene = Scene::new("whep").await;
+    let scene = Scene::with_camera("whep", |options| {
+        (options.door, options.bearer) = (Door::Token, true);
+    })
+    .await;
+    let token = grant(&scene.camera, Duration::from_secs(600), None).token;
     let site = Site::start().await;
     let endpoint = format!("http://{}/whep/{}", scene.rendezvous.address(), scene.camera.room());
-    let page = format!("http://{}/?whep={endpoint}", site.address);
+    let page = format!("http://{}/?whep={endpoint}&token={token}", site.address);
     scene.browser.open(&page).await.unwrap();
     wait::until("the client to be loaded", SOON, async || {
         let loaded: bool = scene.browser.evaluate("return 'player' in globalThis").await?;

@@ -51,7 +51,50 @@ pub fn draw(text: &str, columns: Option<usize>) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use peercam_agent::{
+        access::{Signer, Terms, mint},
+        share::{Place, shared},
+    };
+    use peercam_protocol::{Action, RoomId, SecretKey};
+
     use super::*;
+
+    /// The width of the code for a link by which somebody may watch for a day.
+    fn width(signer: Signer<'_>, origin: &str, room: RoomId, camera: &SecretKey) -> usize {
+        let terms = Terms {
+            room: room.clone(),
+            actions: BTreeSet::from([Action::Watch]),
+            valid_for: Duration::from_secs(24 * 3600),
+            not_before: None,
+            once: false,
+            bearer: false,
+        };
+        let minted = mint(signer, &terms, 1_800_000_000).unwrap();
+        let place = Place { origin: origin.to_owned(), room };
+        let link = shared(place.link().unwrap(), camera.public(), minted).link;
+        let picture = draw(&link, None).unwrap();
+        let width = modules(&picture)[0].len();
+        println!("{width} columns for the {} bytes of {link}", link.len());
+        width
+    }
+
+    #[test]
+    fn a_cameras_link_fits_a_terminal() {
+        let [camera, owner] = [1, 2].map(|seed| SecretKey::from_bytes(&[seed; 32]));
+        let own = RoomId::from_public_key(camera.public().as_bytes());
+        let garden: RoomId = "garden".parse().unwrap();
+        let by_camera = Signer::Camera(&camera);
+        let origin = "https://cam.example.org";
+        for room in [&own, &garden] {
+            assert!(width(by_camera, origin, room.clone(), &camera) <= 80);
+        }
+        let longer = "https://camera.example.org:8443";
+        assert!(width(by_camera, longer, own.clone(), &camera) <= 80);
+        // An owner's names him and the room.
+        assert!(width(Signer::Owner(&owner), origin, own, &camera) <= 85);
+    }
 
     /// The modules, read back from the characters.
     fn modules(picture: &str) -> Vec<Vec<bool>> {

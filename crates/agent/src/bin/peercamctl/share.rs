@@ -13,12 +13,11 @@ use peercam_agent::{
         Answer, Request,
         messages::{Shared, Wanted},
     },
-    key_file,
     share::{self, Place},
 };
 use peercam_protocol::{Action, PublicKey, RoomId};
 
-use crate::{Common, Failure, agent, qr, words};
+use crate::{Common, Failure, agent, owner_key, qr, words};
 
 /// Make a link by which somebody may watch
 #[derive(Debug, clap::Args)]
@@ -38,7 +37,8 @@ Examples:
 
 The link is all that somebody needs, so hand it on as you would a key: what stands behind the # goes
 to no server, and the camera lets in nobody who does not have it. Standard output is the link;
-the QR code goes to standard error.")]
+the QR code goes to standard error. It is 77 characters wide where the server's address has up to
+38 characters and the camera signs; with an owner's key it is 85.")]
 pub struct Arguments {
     /// How long it is good: 90s, 30m, 24h, 7d, 2w
     #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = words::parse_duration)]
@@ -136,12 +136,12 @@ fn by_owner(
     server: &str,
     wanted: &Wanted,
 ) -> Result<Shared, Failure> {
-    let key = key_file::read(file).map_err(|error| Failure::Refused(error.to_string()))?;
+    let key = owner_key::read(file).map_err(|error| Failure::Refused(error.to_string()))?;
     let own = || RoomId::from_public_key(camera.as_bytes());
     let room = wanted.room.clone().unwrap_or_else(own);
     let place = Place { origin: server.to_owned(), room };
     let link = place.link().map_err(Failure::Usage)?;
-    let minted = access::mint(&key, &place.terms(wanted), words::now());
+    let minted = access::mint(access::Signer::Owner(&key), &place.terms(wanted), words::now());
     let minted = minted.map_err(|error| Failure::Usage(error.to_string()))?;
     Ok(share::shared(link, *camera, minted))
 }
