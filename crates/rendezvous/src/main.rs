@@ -5,7 +5,7 @@ use std::{
     io::IsTerminal, net::SocketAddr, path::PathBuf, pin::pin, process::ExitCode, time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use peercam_rendezvous::{Config, ConfigError, Control, LogFormat, Server, stamp::Stamp};
@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
 
-    /// Check the configuration, say what is wrong with it, and end.
+    /// Check the configuration and the files it names, say what is wrong with them, and end.
     #[arg(long)]
     check_config: bool,
 }
@@ -69,6 +69,7 @@ Addresses it answers:
   /api/rooms/ROOM      JSON: is a camera there?
   /host/ROOM           WebSocket for the camera
   /watch/ROOM          WebSocket for a viewer, from any page
+  /whep/ROOM           where a standard player (WHEP) POSTs its offer
   /healthz             says ok
   /readyz              says whether anybody should be sent here: 503 while it ends, and in a
                        cluster until it has reached NATS for the first time
@@ -94,6 +95,10 @@ fn main() -> ExitCode {
         }
     };
     if check_config {
+        if let Err(error) = Server::check(&config) {
+            eprintln!("peercam-rendezvous: {error}");
+            return ExitCode::from(USAGE);
+        }
         match &files.config {
             Some(file) => println!("{}: ok", file.display()),
             None => println!("no configuration file: the defaults hold"),
@@ -120,7 +125,8 @@ fn run(config: Config, files: Files, stamp: Option<Stamp>) -> anyhow::Result<()>
         let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
         let hang_up = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
-        let server = Server::bind(config).await?;
+        // What the system said stands in the sentence already.
+        let server = Server::bind(config).await.map_err(|error| anyhow!("{error}"))?;
         info!("listening on {}://{}", server.scheme(), server.local_addr());
         if let Some(address) = server.admin_addr() {
             info!("the administrator's interface is on {address}");

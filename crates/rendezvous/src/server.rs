@@ -1,6 +1,9 @@
 //! The server: listens, serves HTTP connections until they become WebSockets, and ends in order.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, fs, future::Future, io, net::SocketAddr, os::unix::fs::PermissionsExt,
+    sync::Arc, time::Duration,
+};
 
 use axum::{Router, body::Body};
 use futures_util::FutureExt;
@@ -129,19 +132,58 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// The files that a configuration names, read.
+struct Files {
+    tls: Option<Tls>,
+    hooks: Vec<Hook>,
+    /// The administrator's.
+    secret: Option<Secret>,
+}
+
+impl Files {
+    fn read(config: &Config) -> Result<Self, BindError> {
+        let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let hooks = config.webhooks.iter().map(Hook::load).collect::<Result<_, _>>()?;
+        let secret = config.admin.as_ref().map(|admin| Secret::load(&admin.secret_file));
+        Ok(Self { tls, hooks, secret: secret.transpose()? })
+    }
+}
+
+/// Says which of the files that hold secrets everybody on this machine can read.
+fn warn_of_exposed(config: &Config) {
+    let key = config.tls.iter().map(|tls| &tls.key);
+    let admin = config.admin.iter().map(|admin| &admin.secret_file);
+    let hooks = config.webhooks.iter().map(|hook| &hook.secret_file);
+    for file in key.chain(admin).chain(hooks) {
+        if fs::metadata(file).is_ok_and(|file| file.permissions().mode() & 0o007 != 0) {
+            let file = file.display();
+            warn!("{file}: everybody on this machine can read it: chmod 600 {file}");
+        }
+    }
+}
+
 impl Server {
+    /// Reads the files that the configuration names, as [`Server::bind`] does, and no more.
+    ///
+    /// # Errors
+    ///
+    /// The first file that is not as it has to be.
+    pub fn check(config: &Config) -> Result<(), BindError> {
+        Files::read(config).map(drop)
+    }
+
     /// Opens the state directory, and listens on the addresses of the configuration with the files
     /// that it names. Nobody is served before [`Server::run`].
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let Files { tls, hooks, secret } = Files::read(&config)?;
+        warn_of_exposed(&config);
         let state = config.state_dir.as_deref().map(State::open).transpose()?;
-        let hooks = config.webhooks.iter().map(Hook::load).collect::<Result<_, _>>()?;
         let listener = listen(config.listen).await?;
         let address = listener
             .local_addr()
             .map_err(|source| BindError::Listen { address: config.listen, source })?;
-        let admin = match &config.admin {
-            Some(admin) => Some((listen(admin.listen).await?, Secret::load(&admin.secret_file)?)),
+        let admin = match config.admin.as_ref().zip(secret) {
+            Some((admin, secret)) => Some((listen(admin.listen).await?, secret)),
             None => None,
         };
         let cluster = match config.cluster.clone() {

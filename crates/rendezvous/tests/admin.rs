@@ -171,6 +171,22 @@ async fn the_page_and_the_description_are_there_for_all_and_hold_no_secret() {
 }
 
 #[tokio::test]
+async fn what_is_not_there_is_said_in_json() {
+    let managed = Managed::start().await;
+    for (method, path, status) in [
+        ("GET", "/api/v2/rooms", 404),
+        ("PUT", "/api/v1/status", 405),
+        ("DELETE", "/api/v1/rooms/a/viewers/one", 400),
+        ("DELETE", "/api/v1/rooms/A%20b/camera", 400),
+    ] {
+        let reply = managed.call(method, path).await;
+        assert_eq!(reply.status, status, "{method} {path}: {reply:?}");
+        let body: Value = serde_json::from_str(&reply.body).unwrap();
+        assert!(body["message"].is_string(), "{method} {path}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn a_get_changes_nothing() {
     let managed = Managed::start().await;
     for path in ["/api/v1/drain", "/api/v1/rooms/a/camera", "/api/v1/rooms/a/viewers/0"] {

@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::process::{Output, Stdio};
+use std::{
+    os::unix::fs::PermissionsExt,
+    process::{Output, Stdio},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -56,6 +59,7 @@ async fn help_teaches() {
         "--config",
         "--check-config",
         "/r/ROOM",
+        "/whep/ROOM",
         "Examples:",
         "Exit codes:",
         "RUST_LOG",
@@ -97,6 +101,42 @@ async fn the_configuration_can_be_checked_without_serving() {
         assert!(stderr.starts_with(&start) && stderr.contains("`roms`"), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
+}
+
+#[tokio::test]
+async fn the_files_that_it_names_are_checked_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, secret] = ["rendezvous.toml", "admin.secret"].map(|name| folder.path().join(name));
+    let name = file.to_str().unwrap();
+    let admin = format!(
+        "listen = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\nsecret-file = {secret:?}\n"
+    );
+    std::fs::write(&file, &admin).unwrap();
+    let once = |arguments: &str, text: &str| {
+        assert_eq!(text.matches(&*secret.display().to_string()).count(), 1, "{arguments}: {text}");
+    };
+    for (arguments, code) in
+        [(vec!["--config", name, "--check-config"], 2), (vec!["--config", name], 1)]
+    {
+        let (found, _, stderr) = run(&arguments).await;
+        assert_eq!(found, Some(code), "{stderr}");
+        once("missing", &stderr);
+        assert_eq!(stderr.matches("No such file").count(), 1, "{stderr}");
+    }
+    std::fs::write(&secret, "0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(run(&["--config", name, "--check-config"]).await.0, Some(0));
+    let mut child = program(&["--config", name]).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = soon("a warning", log.next_line()).await.unwrap().unwrap();
+    assert!(line.contains("WARN") && line.contains("chmod 600"), "{line}");
+    child.kill().await.unwrap();
+
+    let tls = format!("[tls]\ncertificate = {secret:?}\nkey = {secret:?}\n");
+    std::fs::write(&file, tls).unwrap();
+    let (code, _, stderr) = run(&["--config", name, "--check-config"]).await;
+    assert_eq!(code, Some(2));
+    once("no certificate", &stderr);
 }
 
 #[tokio::test]

@@ -211,8 +211,11 @@ async fn kick_camera(State(admin): Admin, Path(room): Path<String>) -> Outcome {
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn kick_viewer(State(admin): Admin, Path((room, viewer)): Path<(String, u64)>) -> Outcome {
+async fn kick_viewer(State(admin): Admin, Path((room, viewer)): Path<(String, String)>) -> Outcome {
     let room = room_id(&room)?;
+    let viewer: u64 = viewer.parse().map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, "a viewer is a number: see /api/v1/viewers")
+    })?;
     if !admin.shared.rooms.kick_viewer(&room, ViewerId(viewer)) {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no such viewer is in this room"));
     }

@@ -76,7 +76,17 @@ pub(crate) fn router(state: Arc<AdminState>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(state.shared.clone());
-    guarded.merge(open).merge(page::router()).layer(from_fn(protect))
+    guarded
+        .merge(open)
+        .merge(page::router())
+        .fallback(async || not_there(StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(async || not_there(StatusCode::METHOD_NOT_ALLOWED))
+        .layer(from_fn(protect))
+}
+
+/// What is answered where there is nothing, or not with this method.
+fn not_there(status: StatusCode) -> api::Problem {
+    api::Problem::new(status, "there is no such thing: /openapi.json says what there is")
 }
 
 /// Lets only those through who show the secret.
