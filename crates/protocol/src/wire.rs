@@ -66,8 +66,9 @@ fn diagnose(text: &str, error: &serde_json::Error) -> Error {
     Error::new(code, shorten(complaint))
 }
 
-/// Without the middle, where the peer's own text stands, if it is too long.
-fn shorten(complaint: String) -> String {
+/// A complaint without its middle, where the peer's own text stands, if it is too long to be sent
+/// back.
+pub fn shorten(complaint: String) -> String {
     let characters = complaint.chars().count();
     if characters <= MAX_COMPLAINT {
         return complaint;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use peercam_protocol::{
     Action, PublicKey, RoomId,
     signalling::{Door, Transport},
+    wire,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -46,6 +47,20 @@ pub enum Request {
     /// Leave one of those rooms for good.
     #[serde(rename = "removeConfig", alias = "removeconfig")]
     RemoveConfig(Parameters),
+}
+
+impl Request {
+    /// Reads a line of at most [`MAX_REQUEST`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// In words, of which few are what was sent.
+    pub fn parse(line: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(line).map_err(|error| {
+            let problem = wire::shorten(error.to_string());
+            format!(r#"this is no request: {problem}; one looks like {{"command":"status"}}"#)
+        })
+    }
 }
 
 /// What a share is to allow.
@@ -105,6 +120,26 @@ pub struct Shared {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Parameters(pub BTreeMap<String, serde_json::Value>);
+
+impl Parameters {
+    /// Reads `name=value`, each a word of a command line.
+    ///
+    /// # Errors
+    ///
+    /// In words, where it is something else, or one is given twice.
+    pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut read = Self::default();
+        for word in words {
+            let (name, value) = word
+                .split_once('=')
+                .ok_or_else(|| format!("{word:?} is no parameter: write it as name=value"))?;
+            if read.0.insert(name.to_owned(), value.into()).is_some() {
+                return Err(format!("{name} is given twice"));
+            }
+        }
+        Ok(read)
+    }
+}
 
 /// What is answered: `{"data": …, "description": "…", "status": "SUCCESS"}`, the form that the
 /// EvoStream Media Server gives its answers.
@@ -221,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_request_is_a_line_that_a_person_can_write() {
-        let read = |text: &str| serde_json::from_str::<Request>(text);
+        let read = |text: &str| Request::parse(text.as_bytes());
         assert_eq!(read(r#"{"command":"status"}"#).unwrap(), Request::Status {});
         let start = read(r#"{"command":"startWebRTC","ersIP":"127.0.0.1","ersPort":3535}"#);
         let Ok(Request::StartWebRtc(parameters)) = start else { panic!("{start:?}") };
@@ -229,6 +264,9 @@ mod tests {
         for wrong in ["", "{}", r#"{"command":"format"}"#, r#"{"command":"status","all":true}"#] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+        let long = format!(r#"{{"command":"{}"}}"#, "x".repeat(10_000));
+        let problem = read(&long).unwrap_err();
+        assert!(problem.len() < 1000 && problem.contains("listConfig"), "{problem}");
     }
 
     #[test]

@@ -172,13 +172,9 @@ async fn converse(stream: UnixStream, agent: &mpsc::Sender<Asked>) -> io::Result
 }
 
 async fn ask(text: &[u8], agent: &mpsc::Sender<Asked>) -> Answer {
-    let request = match serde_json::from_slice(text) {
+    let request = match Request::parse(text) {
         Ok(request) => request,
-        Err(error) => {
-            let example = r#"{"command":"status"}"#;
-            let words = format!("this is no request: {error}; one looks like {example}");
-            return Answer::failure(words);
-        }
+        Err(problem) => return Answer::failure(problem),
     };
     let (reply, answer) = oneshot::channel();
     let asking = async {

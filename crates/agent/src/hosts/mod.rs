@@ -3,6 +3,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | `wish` | a room to wait in: [`Wish`] |
 //! | `kept` | the rooms that were added while the camera ran, for the next start |
 //!
 //! One comes from the configuration. Others are added and removed while the camera runs, and
@@ -20,6 +21,9 @@ use peercam_protocol::RoomId;
 use tracing::warn;
 
 mod kept;
+mod wish;
+
+pub use wish::Wish;
 
 use crate::{
     durable,
@@ -68,19 +72,6 @@ impl Phase {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Self { state, since: now.map_or(0, |now| now.as_secs()) }
     }
-}
-
-/// A room to wait in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
-    /// In order of preference; at least one.
-    pub servers: Vec<ServerUrl>,
-    /// The room.
-    pub room: RoomId,
-    /// Shown to the server as a bearer token (RFC 6750), for a gateway that asks for one.
-    pub token: Option<String>,
-    /// Come back when the line breaks, and after a restart.
-    pub keep_alive: bool,
 }
 
 /// A room that the camera waits in, or is on its way to.

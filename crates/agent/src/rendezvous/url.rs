@@ -1,6 +1,6 @@
 //! The rendezvous server's address.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use peercam_protocol::{RoomId, ShareLink};
 use tokio_tungstenite::tungstenite::http::Uri;
@@ -89,6 +89,11 @@ impl FromStr for ServerUrl {
         // A port that is no number leaves `port_u16` empty and its text behind the host.
         let port = uri.port_u16();
         let rest = authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, rest)| rest);
+        // What stands in brackets is an IPv6 address (RFC 3986 §3.2.2), maybe with a zone.
+        let address = host.split('%').next().unwrap_or_default();
+        if authority.as_str().starts_with('[') && address.parse::<Ipv6Addr>().is_err() {
+            return Err(ServerUrlError::Host);
+        }
         if host.is_empty() || (rest.contains(':') && port.is_none_or(|port| port == 0)) {
             return Err(ServerUrlError::Host);
         }
@@ -138,9 +143,16 @@ mod tests {
         for text in ["http://cam.example", "cam.example", "", "WS://cam.example"] {
             assert_eq!(refusal(text), ServerUrlError::Scheme, "{text}");
         }
-        for text in
-            ["ws://", "ws://:80", "ws://a b", "ws://host:port", "ws://host:99999", "ws://[::1"]
-        {
+        for text in [
+            "ws://",
+            "ws://:80",
+            "ws://a b",
+            "ws://host:port",
+            "ws://host:99999",
+            "ws://[::1",
+            "ws://[host]",
+            "ws://[192.0.2.7:8080]:80",
+        ] {
             assert_eq!(refusal(text), ServerUrlError::Host, "{text}");
         }
         for text in ["ws://user:word@host", "ws://host/?a=b", "ws://host/#a"] {

@@ -26,7 +26,9 @@ impl Fragment {
         let mut complete = false;
         let mut credentials = false;
         for line in text.lines().filter(|line| !line.is_empty()) {
-            if !matches!(line.as_bytes(), [b'a'..=b'z', b'=', ..]) {
+            // RFC 8866 §9: what ends lines elsewhere is no part of one.
+            let odd = line.contains(['\r', '\0']);
+            if odd || !matches!(line.as_bytes(), [b'a'..=b'z', b'=', ..]) {
                 let line: String = line.chars().take(40).collect();
                 return Err(format!("{line:?} is no line of a fragment (RFC 8840 §9)"));
             }
@@ -111,6 +113,8 @@ mod tests {
         let refused = |text: &str| Fragment::parse(text, 2).unwrap_err();
         assert!(refused("{\"candidate\":1}").contains("no line of a fragment"));
         assert!(refused("v=0\n\u{e4}\u{f6}=").contains("no line of a fragment"));
+        let hidden = "a=candidate:1 1 udp 1 10.0.0.1 5 typ host\ra=ice-pwd:x\n";
+        assert!(refused(hidden).contains("no line of a fragment"));
         assert!(refused("a=ice-ufrag:EsAw\n").contains("come together"));
         assert!(refused(&FRAGMENT.replace("EsAw", "no")).contains("come together"));
         let line = "a=candidate:1 1 udp 1 10.0.0.1 5 typ host\n";

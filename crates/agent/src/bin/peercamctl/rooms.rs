@@ -5,7 +5,6 @@ use peercam_agent::{
     control_socket::{Request, messages::Parameters},
     ems::{self, Entry},
 };
-use serde_json::Value;
 
 use crate::{Common, Failure, agent, words};
 
@@ -70,17 +69,8 @@ struct Given {
 
 impl Given {
     fn read(&self) -> Result<Parameters, Failure> {
-        let mut read = Parameters::default();
-        for text in &self.parameters {
-            let (name, value) = text.split_once('=').ok_or_else(|| {
-                Failure::Usage(format!("{text:?} is no parameter: write it as name=value"))
-            })?;
-            let value = Value::String(value.to_owned());
-            if read.0.insert(name.to_owned(), value).is_some() {
-                return Err(Failure::Usage(format!("{name} is given twice")));
-            }
-        }
-        Ok(read)
+        let words = self.parameters.iter().map(String::as_str);
+        Parameters::of_words(words).map_err(Failure::Usage)
     }
 }
 

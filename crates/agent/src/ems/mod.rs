@@ -4,127 +4,25 @@
 //! Names are read in any case, and truth values as 0/1 or false/true, as there. A parameter that is
 //! known there and makes no difference here is named in the answer. What differs stands in
 //! `docs/coming-from-evostream.md`.
-
-use std::collections::BTreeMap;
+//!
+//! | module | holds |
+//! |---|---|
+//! | `command` | what a command asks for, read from its parameters |
 
 use peercam_protocol::RoomId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod command;
+
 use crate::{
     control_socket::{Answer, messages::Parameters},
-    hosts::{Error, Host, HostId, Hosts, Phase, State, Wish},
-    rendezvous::ServerUrl,
+    hosts::{Error, Host, HostId, Hosts, Phase, State},
 };
-
-/// Longest value of a parameter, in bytes.
-const MAX_VALUE: usize = 1024;
-
-/// The port on which EvoStream's rendezvous server listens unless told otherwise.
-const ERS_PORT: &str = "3535";
+use command::Which;
 
 /// What EvoStream calls this type of operation; scripts look for it.
 const OPERATION_TYPE: u32 = 9;
-
-/// `startWebRTC`: what it takes, and what is known there but does nothing here.
-const START: Allowed = Allowed {
-    command: "startWebRTC",
-    used: &["ersIP", "ersPort", "roomID", "token", "keepAlive", "ersOverSsl"],
-    ignored: &[
-        ("name", "the camera has no application names"),
-        ("ers", "the server is named by ersIP"),
-        ("sslCert", "a camera shows its own key; whom it trusts is rendezvous.ca"),
-        ("sslKey", "a camera shows its own key; whom it trusts is rendezvous.ca"),
-        ("operationType", "it follows from the command"),
-        ("saveToConfig", "keepAlive decides that"),
-    ],
-};
-const STOP: Allowed = Allowed { command: "stopWebRTC", used: &["configId"], ignored: &[] };
-const LIST: Allowed = Allowed { command: "listConfig", used: &[], ignored: &[] };
-const REMOVE: Allowed = Allowed {
-    command: "removeConfig",
-    used: &["id"],
-    ignored: &[
-        ("removeHlsHdsFiles", "there are no such files"),
-        ("groupName", "rooms have no groups; id is what counts"),
-    ],
-};
-
-/// The parameters of a command.
-struct Allowed {
-    command: &'static str,
-    used: &'static [&'static str],
-    /// With the reason.
-    ignored: &'static [(&'static str, &'static str)],
-}
-
-/// What a person gave.
-struct Given {
-    values: BTreeMap<&'static str, String>,
-    /// What was ignored, in words.
-    remarks: Vec<String>,
-}
-
-impl Allowed {
-    /// Sorts out what was given. An error says in words what can't be understood.
-    fn read(&self, parameters: &Parameters) -> Result<Given, String> {
-        let mut given = Given { values: BTreeMap::new(), remarks: Vec::new() };
-        for (name, value) in &parameters.0 {
-            let text = match value {
-                Value::String(text) if text.len() <= MAX_VALUE => text.trim().to_owned(),
-                Value::String(_) => return Err(format!("{name} has more than {MAX_VALUE} bytes")),
-                Value::Number(number) => number.to_string(),
-                Value::Bool(flag) => flag.to_string(),
-                _ => return Err(format!("{name} is no text, number or truth value")),
-            };
-            if let Some(used) = self.used.iter().find(|used| used.eq_ignore_ascii_case(name)) {
-                if given.values.insert(used, text).is_some() {
-                    return Err(format!("{used} is given twice"));
-                }
-                continue;
-            }
-            let ignored =
-                self.ignored.iter().find(|(ignored, _)| ignored.eq_ignore_ascii_case(name));
-            let (ignored, why) = ignored.ok_or_else(|| self.unknown(name))?;
-            given.remarks.push(format!("{ignored} was ignored: {why}"));
-        }
-        Ok(given)
-    }
-
-    fn unknown(&self, name: &str) -> String {
-        let command = self.command;
-        let name: String = name.chars().take(40).collect();
-        match self.used {
-            [] => format!("{command} has no parameter {name:?}: it has none at all"),
-            used => format!("{command} has no parameter {name:?}: use {}", used.join(", ")),
-        }
-    }
-}
-
-impl Given {
-    fn take(&mut self, name: &str) -> Option<String> {
-        self.values.remove(name).filter(|value| !value.is_empty())
-    }
-
-    fn flag(&mut self, name: &str, default: bool) -> Result<bool, String> {
-        match self.take(name).map(|text| text.to_ascii_lowercase()).as_deref() {
-            None => Ok(default),
-            Some("1" | "true") => Ok(true),
-            Some("0" | "false") => Ok(false),
-            Some(other) => Err(format!("{name}={other}: use 0 or 1")),
-        }
-    }
-
-    /// The sentence, with what was ignored.
-    fn say(&self, sentence: &str) -> String {
-        let mut words = sentence.to_owned();
-        for remark in &self.remarks {
-            words.push_str("; ");
-            words.push_str(remark);
-        }
-        words
-    }
-}
 
 /// A room, as `listConfig` shows it: EvoStream's names, and two of ours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -225,53 +123,18 @@ impl Entry {
 /// `startWebRTC ersIP=… [ersPort=…] [roomID=…] [token=…] [keepAlive=0|1] [ersOverSsl=0|1]`. `own`
 /// is the room for who names none.
 pub fn start(hosts: &mut Hosts, parameters: &Parameters, own: &RoomId) -> Answer {
-    let mut begun = || {
-        let mut given = START.read(parameters)?;
-        let wish = wish(&mut given, own)?;
-        let id = hosts.add(wish).map_err(|error| error.to_string())?;
-        let entry = hosts.get(id).map(|host| Entry::of(id, host));
-        Ok(Answer::success(given.say("Started WebRTC Negotiation Service"), entry))
-    };
-    begun().unwrap_or_else(|problem: String| Answer::failure(problem))
-}
-
-fn wish(given: &mut Given, own: &RoomId) -> Result<Wish, String> {
-    let host = given.take("ersIP").ok_or(
-        "ersIP is missing: name the server, such as startWebRTC ersIP=192.0.2.7 ersPort=3535 \
-         roomID=front-door",
-    )?;
-    let port = given.take("ersPort").unwrap_or_else(|| ERS_PORT.to_owned());
-    let port: u16 = match port.parse() {
-        Ok(port) if port > 0 => port,
-        _ => return Err(format!("ersPort={port} is no port: use 1 to 65535")),
-    };
-    let secure = given.flag("ersOverSsl", false)?;
-    let keep_alive = given.flag("keepAlive", true)?;
-    let room = match given.take("roomID") {
-        None => own.clone(),
-        Some(name) => name.parse().map_err(|error: peercam_protocol::room::RoomIdError| {
-            let lower: Result<RoomId, _> = name.to_lowercase().parse();
-            let hint = lower.map(|room| format!(", such as {room}")).unwrap_or_default();
-            format!("roomID={}: {error}{hint}", name.chars().take(80).collect::<String>())
-        })?,
-    };
-    let token = given.take("token");
-    if token.as_ref().is_some_and(|token| !token.bytes().all(|c| c.is_ascii_graphic())) {
-        return Err("token holds a character that can't stand in a header".to_owned());
-    }
-    let bare = host.trim_matches(['[', ']']);
-    let authority = if bare.contains(':') { format!("[{bare}]") } else { bare.to_owned() };
-    let scheme = if secure { "wss" } else { "ws" };
-    let server = format!("{scheme}://{authority}:{port}").parse::<ServerUrl>();
-    let server = server.ok().filter(|server| server.host() == bare && server.port() == port);
-    let server = server.ok_or_else(|| format!("ersIP={host} is no address or name of a host"))?;
-    Ok(Wish { servers: vec![server], room, token, keep_alive })
+    let begun = command::start(parameters, own).and_then(|asked| {
+        let words = asked.say("Started WebRTC Negotiation Service");
+        let id = hosts.add(asked.what).map_err(|error| error.to_string())?;
+        Ok(Answer::success(words, hosts.get(id).map(|host| Entry::of(id, host))))
+    });
+    begun.unwrap_or_else(Answer::failure)
 }
 
 /// `listConfig`
 pub fn list(hosts: &Hosts, parameters: &Parameters) -> Answer {
-    match LIST.read(parameters) {
-        Ok(_) => {
+    match command::list(parameters) {
+        Ok(()) => {
             let webrtc = hosts.iter().map(|(id, host)| Entry::of(id, host)).collect();
             Answer::success("Run-time configuration", List { webrtc, ..List::default() })
         }
@@ -282,41 +145,26 @@ pub fn list(hosts: &Hosts, parameters: &Parameters) -> Answer {
 /// `stopWebRTC [configId=N|all]`: all that were added, or one. The rooms that were left are the
 /// caller's, to end their sessions and close them.
 pub fn stop(hosts: &mut Hosts, parameters: &Parameters) -> (Answer, Vec<(HostId, Host)>) {
-    let wanted = STOP.read(parameters).map(|mut given| given.take("configId"));
-    match wanted {
+    match command::stop(parameters) {
+        Ok(Which::Added) => stop_all(hosts),
+        Ok(Which::One(id)) => leave(hosts, id, "Stopped WebRTC Negotiation Service".to_owned()),
         Err(problem) => (Answer::failure(problem), Vec::new()),
-        Ok(Some(id)) if !id.eq_ignore_ascii_case("all") => {
-            leave(hosts, "configId", &id, "Stopped WebRTC Negotiation Service".to_owned())
-        }
-        Ok(_) => stop_all(hosts),
     }
 }
 
 /// `removeConfig id=N`
 pub fn remove(hosts: &mut Hosts, parameters: &Parameters) -> (Answer, Vec<(HostId, Host)>) {
-    let wanted = REMOVE.read(parameters).and_then(|mut given| match given.take("id") {
-        Some(id) => Ok((id, given)),
-        None => Err("id is missing: listConfig shows the configId of each room".to_owned()),
-    });
-    match wanted {
-        Ok((id, given)) => leave(hosts, "id", &id, given.say("Configuration terminated")),
+    match command::remove(parameters) {
+        Ok(asked) => leave(hosts, asked.what, asked.say("Configuration terminated")),
         Err(problem) => (Answer::failure(problem), Vec::new()),
     }
 }
 
-fn leave(hosts: &mut Hosts, name: &str, id: &str, done: String) -> (Answer, Vec<(HostId, Host)>) {
-    let left = id
-        .parse()
-        .map_err(|_| {
-            format!("{name}={id} is no number: listConfig shows the configId of each room")
-        })
-        .and_then(|id| {
-            let host = hosts.remove(HostId(id)).map_err(|error| error.to_string())?;
-            Ok((HostId(id), host))
-        });
-    match left {
-        Ok((id, host)) => (Answer::success(done, Entry::of(id, &host)), vec![(id, host)]),
-        Err(problem) => (Answer::failure(problem), Vec::new()),
+fn leave(hosts: &mut Hosts, id: u32, done: String) -> (Answer, Vec<(HostId, Host)>) {
+    let id = HostId(id);
+    match hosts.remove(id) {
+        Ok(host) => (Answer::success(done, Entry::of(id, &host)), vec![(id, host)]),
+        Err(error) => (Answer::failure(error.to_string()), Vec::new()),
     }
 }
 
@@ -346,8 +194,7 @@ mod tests {
     use super::*;
 
     fn parameters(text: &str) -> Parameters {
-        let pairs = text.split_whitespace().map(|pair| pair.split_once('=').unwrap());
-        Parameters(pairs.map(|(name, value)| (name.to_owned(), value.into())).collect())
+        Parameters::of_words(text.split_whitespace()).unwrap()
     }
 
     fn hosts(folder: &Path) -> Hosts {
@@ -397,6 +244,9 @@ mod tests {
             ("ersIP=1.2.3.4 ersPort=http", &["ersPort=http"]),
             ("ersIP=1.2.3.4 roomID=testRoom", &["testRoom", "'R'", "such as testroom"]),
             ("ersIP=1.2.3.4/x", &["ersIP="]),
+            ("ersIP=1.2.3.4:8080", &["ersIP=1.2.3.4 ersPort=8080"]),
+            ("ersIP=a:b", &["ersIP=a:b is no address"]),
+            ("ersIP=[[::1]]", &["ersIP="]),
             ("ersIP=a@b", &["ersIP="]),
             ("ersIP=1.2.3.4 keepAlive=maybe", &["keepAlive=maybe", "0 or 1"]),
             ("ersIP=1.2.3.4 token=ä", &["token"]),
