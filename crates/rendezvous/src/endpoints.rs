@@ -39,6 +39,7 @@ use crate::{
     server::Tasks,
     system::unix_time,
     telemetry::Telemetry,
+    tls::Tls,
     whep,
 };
 
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) rooms: Arc<Rooms>,
     /// The server's own, where it is kept.
     pub(crate) key: Option<SecretKey>,
+    /// Where it does TLS.
+    pub(crate) tls: Option<Tls>,
     /// Counts the WebSockets.
     pub(crate) websockets: Arc<Gate>,
     /// Counts the other connections.
@@ -82,6 +85,7 @@ impl Shared {
             http_connections: self.http.inside(),
             draining: self.control.phase() != Phase::Serving,
             ready: self.not_ready().is_none(),
+            certificate_ends: self.tls.as_ref().and_then(Tls::ends),
         }
     }
 }

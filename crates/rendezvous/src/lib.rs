@@ -26,6 +26,7 @@
 //! | `admin` | the administrator's interface: API, events, dashboard |
 //! | `telemetry`, `metrics`, `events` | what the server tells about itself |
 //! | [`webhooks`] | events posted to other servers |
+//! | [`trust`] | whom to trust there, and words for what fails |
 //! | [`secret`] | a secret from a file |
 //! | [`stamp`] | whether a file has changed |
 //! | `system` | the time, and random numbers |
@@ -62,6 +63,7 @@ mod stream;
 mod system;
 mod telemetry;
 pub mod tls;
+pub mod trust;
 pub mod turn;
 pub mod webhooks;
 mod whep;

@@ -73,6 +73,8 @@ pub(crate) struct Moment {
     pub(crate) http_connections: usize,
     pub(crate) draining: bool,
     pub(crate) ready: bool,
+    /// In seconds since 1970, where there is one.
+    pub(crate) certificate_ends: Option<u64>,
 }
 
 impl Default for Metrics {
@@ -134,6 +136,13 @@ impl Metrics {
         page.sample(name, &[("kind", "http")], now.http_connections);
         page.gauge("peercam_ready", "1 where /readyz says so.", u8::from(now.ready));
         page.gauge("peercam_draining", "1 while cameras are moving away.", u8::from(now.draining));
+        if let Some(end) = now.certificate_ends {
+            page.gauge(
+                "peercam_tls_certificate_expiry_timestamp_seconds",
+                "When the TLS certificate in use ends, in seconds since 1970.",
+                end,
+            );
+        }
 
         let name = "peercam_messages_total";
         page.family(name, "counter", "Messages of cameras and viewers.");
@@ -235,6 +244,7 @@ mod tests {
             http_connections: 2,
             draining: false,
             ready: true,
+            certificate_ends: Some(2_000_000_000),
         };
         let text = metrics.page(&moment).finish();
         let mut families = Vec::new();
@@ -257,6 +267,7 @@ mod tests {
         }
         for line in [
             "peercam_rooms 3",
+            "peercam_tls_certificate_expiry_timestamp_seconds 2000000000",
             "peercam_connections{kind=\"http\"} 2",
             "peercam_errors_total{code=\"bad-message\"} 2",
             "peercam_events_total{type=\"viewer-left\"} 1",

@@ -31,6 +31,7 @@ use crate::{
     secret::{Secret, SecretError},
     state::{State, StateError},
     stream::Stream,
+    system::unix_time,
     telemetry::Telemetry,
     tls::{Tls, TlsError},
     webhooks::{Hook, WebhookError, Webhooks},
@@ -249,6 +250,7 @@ impl Server {
             cluster: cluster.clone(),
             rooms: Arc::new(rooms),
             key,
+            tls: tls.clone(),
             websockets: Gate::new(limits.connections, limits.connections_per_address),
             http: gate.clone(),
             tasks: tasks.clone(),
@@ -387,10 +389,11 @@ async fn follow(
     std::future::pending().await
 }
 
-/// Looks after the certificate's files for ever.
+/// Looks after the certificate's files, and its end, for ever.
 async fn keep_fresh(tls: Option<&Tls>) {
     let Some(tls) = tls else { return std::future::pending().await };
     loop {
+        tls.warn_of_end(unix_time().as_secs());
         sleep(CERTIFICATE_LOOK).await;
         tls.refresh();
     }

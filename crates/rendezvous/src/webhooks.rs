@@ -12,10 +12,10 @@
 //! | `peercam-delivery` | its number; the same when it is tried again |
 //! | `peercam-signature` | `t=<unix time>,v1=<hex>`: HMAC-SHA256 over `<unix time>.<body>` |
 //!
-//! Any answer from 200 to 299 says that it has arrived.
+//! Any answer from 200 to 299 says that it has arrived. What fails is said in the log when it begins
+//! to, when the reason becomes another one, and when an event is given up.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,11 +26,7 @@ use axum::{
 };
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem, pem::PemObject},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -50,6 +46,7 @@ use crate::{
     secret::{Secret, SecretError},
     system::unix_time,
     telemetry::Telemetry,
+    trust::{self, TrustError},
 };
 
 /// For one attempt: to connect, to send, to be answered.
@@ -67,21 +64,8 @@ pub enum WebhookError {
     #[error("webhooks: {0}")]
     Secret(#[from] SecretError),
     /// Its authority is of no use.
-    #[error("webhooks: {}: {source}: give a file of PEM certificates that this user can read", .file.display())]
-    Authority {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: pem::Error,
-    },
-    /// A certificate can't be an authority.
-    #[error("webhooks: {}: {source}: give the authority's certificate", .file.display())]
-    Useless {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: rustls::Error,
-    },
+    #[error("webhooks: {0}")]
+    Authority(#[from] TrustError),
 }
 
 /// All webhooks of the server.
@@ -140,7 +124,7 @@ impl Webhooks {
                 ending: self.ending.subscribe(),
                 config: config.clone(),
                 target,
-                failing: false,
+                failing: None,
             };
             running.push(Running { config, target: sender, task: tokio::spawn(worker.run()) });
         }
@@ -179,8 +163,8 @@ struct Worker {
     ending: watch::Receiver<bool>,
     config: Webhook,
     target: watch::Receiver<Arc<Target>>,
-    /// Whether the last attempt was in vain: said once.
-    failing: bool,
+    /// Why the last attempt was in vain: said once.
+    failing: Option<String>,
 }
 
 impl Worker {
@@ -220,12 +204,14 @@ impl Worker {
     async fn deliver(&mut self, notice: &Notice) {
         let metrics = &self.telemetry.metrics;
         let mut pause = FIRST_PAUSE;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = 0;
+        while attempts < ATTEMPTS {
+            attempts += 1;
             let target = self.target.borrow().clone();
             let reason = match timeout(ATTEMPT, target.post(notice)).await {
                 Ok(Ok(())) => {
                     metrics.webhooks_delivered.one();
-                    if std::mem::take(&mut self.failing) {
+                    if self.failing.take().is_some() {
                         info!(host = self.host(), "a webhook works again");
                     }
                     return;
@@ -234,8 +220,12 @@ impl Worker {
                 Err(_) => format!("no answer within {} s", ATTEMPT.as_secs()),
             };
             metrics.webhooks_failed.one();
-            if !std::mem::replace(&mut self.failing, true) {
+            if self.failing.as_ref() != Some(&reason) {
                 warn!(host = self.host(), reason, "a webhook fails: trying again");
+                self.failing = Some(reason);
+            }
+            if attempts == ATTEMPTS {
+                break;
             }
             let mut ending = self.ending.clone();
             tokio::select! {
@@ -245,6 +235,8 @@ impl Worker {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         metrics.webhooks_dropped.one();
+        let (event, kind) = (notice.id, notice.kind.name());
+        warn!(host = self.host(), event, kind, attempts, "a webhook was not told: given up");
     }
 
     /// What stands for it in the log: a secret may be part of the path.
@@ -262,7 +254,7 @@ impl Target {
     fn load(config: &Webhook) -> Result<Self, WebhookError> {
         let secret = Secret::load(&config.secret_file)?;
         let secure = config.url.scheme() == Some(&Scheme::HTTPS);
-        let tls = secure.then(|| client_config(config)).transpose()?;
+        let tls = secure.then(|| trust::client_config(config.ca.as_deref())).transpose()?;
         Ok(Self { url: config.url.clone(), secret, tls })
     }
 
@@ -276,9 +268,10 @@ impl Target {
         let carrier: Box<dyn Carrier> = match &self.tls {
             None => Box::new(stream),
             Some(tls) => {
-                let name = ServerName::try_from(name.to_owned()).map_err(|error| words(&error))?;
-                let connector = TlsConnector::from(tls.clone());
-                Box::new(connector.connect(name, stream).await.map_err(|error| words(&error))?)
+                let server =
+                    ServerName::try_from(name.to_owned()).map_err(|error| words(&error))?;
+                let secure = TlsConnector::from(tls.clone()).connect(server, stream).await;
+                Box::new(secure.map_err(|error| trust::explain(&error, name, "webhooks.ca"))?)
             }
         };
         let (mut sender, connection) =
@@ -318,23 +311,4 @@ impl Target {
             .header("peercam-signature", format!("t={time},v1={code}"))
             .body(body)
     }
-}
-
-fn client_config(config: &Webhook) -> Result<Arc<ClientConfig>, WebhookError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(file) = &config.ca {
-        let authority = |source| WebhookError::Authority { file: file.clone(), source };
-        for certificate in CertificateDer::pem_file_iter(file).map_err(authority)? {
-            let useless = |source| WebhookError::Useless { file: file.clone(), source };
-            roots.add(certificate.map_err(authority)?).map_err(useless)?;
-        }
-    }
-    let useless =
-        |source| WebhookError::Useless { file: config.ca.clone().unwrap_or_default(), source };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(useless)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }

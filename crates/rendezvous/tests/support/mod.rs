@@ -2,6 +2,7 @@
 //! a story. Everything that waits gives up after [`PATIENCE`], and says what it waited for.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+pub mod authority;
 pub mod cluster;
 
 use std::{fmt::Debug, future::Future, net::SocketAddr, time::Duration};
