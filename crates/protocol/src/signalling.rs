@@ -241,6 +241,8 @@ pub enum ErrorCode {
     TokenNotYours,
     /// The token does not allow this.
     NotAllowed,
+    /// The administrator of the server ended this connection.
+    SentAway,
     /// No camera waits in the room.
     CameraOffline,
     /// The camera, or the server, has as many as it takes.

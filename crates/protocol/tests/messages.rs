@@ -61,6 +61,7 @@ fn error() -> impl Strategy<Value = Error> {
         TokenRevoked,
         TokenNotYours,
         NotAllowed,
+        SentAway,
         CameraOffline,
         Full,
         BadMessage,

@@ -161,6 +161,8 @@ const TEXTS = {
     'token-not-yoursDetail': 'A part of the link is missing, or somebody between you and the camera changed what was sent. Open the whole link, or try another network or server.',
     'not-allowed': 'This link does not let you watch',
     'not-allowedDetail': 'Ask the owner for one that does.',
+    'sent-away': 'You were sent away',
+    'sent-awayDetail': 'The administrator of this server ended your visit.',
     refused: 'The camera can’t be watched',
     badServer: 'This page can’t reach its server',
     badLink: 'This link is damaged',

@@ -244,7 +244,7 @@ async fn a_viewer_who_is_kicked_loses_his_stream_and_the_others_keep_theirs() {
     let path = format!("/api/v1/rooms/front-door/viewers/{id}");
     assert_eq!(managed.call("DELETE", &path).await.status, 204);
 
-    let sentence = viewer.hears_error(ErrorCode::NotAllowed).await;
+    let sentence = viewer.hears_error(ErrorCode::SentAway).await;
     assert!(sentence.contains("administrator"), "{sentence}");
     viewer.is_closed(1008).await;
     camera.hears_bye(ended, ByeReason::Other).await;
@@ -260,7 +260,7 @@ async fn a_camera_that_is_kicked_may_come_again() {
     let path = "/api/v1/rooms/front-door/camera";
     assert_eq!(managed.call("DELETE", path).await.status, 204);
     match camera.hears().await {
-        ToCamera::Error { session: None, error } => assert_eq!(error.code, ErrorCode::NotAllowed),
+        ToCamera::Error { session: None, error } => assert_eq!(error.code, ErrorCode::SentAway),
         other => panic!("no error, but {other:?}"),
     }
     camera.is_closed(1008).await;

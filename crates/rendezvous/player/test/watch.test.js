@@ -241,7 +241,7 @@ test('with old credentials of a relay a restart fetches new ones first', async (
 
 const final = [
   'bad-room', 'room-claimed', 'not-listed', 'bad-proof', 'token-missing', 'token-invalid', 'token-for-another-room',
-  'token-expired', 'token-used', 'token-revoked', 'token-not-yours', 'not-allowed', 'too-large', 'other', 'newer-than-us',
+  'token-expired', 'token-used', 'token-revoked', 'token-not-yours', 'not-allowed', 'sent-away', 'too-large', 'other', 'newer-than-us',
 ];
 for (const code of final) {
   test(`${code} is said in words, and not tried again`, async (t) => {
@@ -253,7 +253,7 @@ for (const code of final) {
     assert.deepEqual([state, final], ['refused', true]);
     assert.match(`${text('en', title)} ${text('en', detail, values)}`, /^[A-Z][^{}]+ .+\.$/);
     assert.equal(text('en', title) === title, false, 'no bare name');
-    if (/^(token|not-all)/.test(code)) assert.equal(title, code);
+    if (/^(token|not-all|sent)/.test(code)) assert.equal(title, code);
     pass(120000);
     assert.equal(Socket.all.length, 1);
   });

@@ -82,5 +82,5 @@ impl Rooms {
 }
 
 fn kicked() -> Error {
-    Error::new(ErrorCode::NotAllowed, "the server's administrator ended this connection")
+    Error::new(ErrorCode::SentAway, "the server's administrator ended this connection")
 }
