@@ -9,6 +9,9 @@
 #[path = "../../crates/rendezvous/src/cluster/message.rs"]
 #[allow(dead_code)]
 mod message;
+#[path = "../../crates/rendezvous/src/system.rs"]
+#[allow(dead_code)]
+mod system;
 
 use libfuzzer_sys::fuzz_target;
 use message::{MAX_PAYLOAD, Message, decode, encode, node_subject};
