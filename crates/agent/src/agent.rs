@@ -60,6 +60,9 @@ pub async fn run(
     notifier: &Notifier,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    if let Some(reason) = notifier.safe_mode() {
+        warn!("safe mode: the camera is not shown, because of {reason}");
+    }
     let identity = Identity::load_or_create(&config.state_dir)?;
     let room = config.room.clone().unwrap_or_else(|| identity.room());
     let access = Access::open(&identity, &config.access, &config.state_dir);
@@ -240,6 +243,9 @@ impl Agent<'_> {
     /// One line for the supervisor.
     fn describe(&self) -> String {
         let mut line = self.describe_rooms();
+        if let Some(reason) = self.notifier.safe_mode() {
+            line += &format!(", safe mode ({reason})");
+        }
         line += &format!(", {}", self.pictures.describe());
         if self.links.is_empty()
             && let Some(at) = self.reached

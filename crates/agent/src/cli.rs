@@ -34,6 +34,7 @@ Environment:
   RUST_LOG          what is logged: info (default), debug, or peercam_agent=debug,rtc=info
   NOTIFY_SOCKET, WATCHDOG_USEC
                     set by peercam-watchdog or systemd: readiness and heartbeats go there
+  PEERCAM_SAFE_MODE set by peercam-watchdog: why the camera is in safe mode; it is told to who asks
 
 Exit codes: 0 ended by a signal; 1 could not run; 2 wrong arguments or configuration.";
 

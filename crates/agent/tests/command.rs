@@ -77,6 +77,23 @@ fn help_teaches_and_the_example_is_a_configuration() {
 }
 
 #[test]
+fn safe_mode_fits_over_the_settings_of_any_camera() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let safe = format!("{root}/rootfs-overlay/etc/peercam/safe.toml");
+    let folder = TempDir::new().unwrap();
+    let large = "[video]\nsource = \"v4l2\"\nwidth = 1920\nheight = 1080\nframerate = 60\n\
+                 bitrate-kbps = 8000\nmin-bitrate-kbps = 4000\n\
+                 [video.sub]\nwidth = 1280\nheight = 720\nframerate = 30\nbitrate-kbps = 2000\n\
+                 min-bitrate-kbps = 1000\n[audio]\nsource = \"alsa\"\n";
+    let large = write(folder.path(), "large.toml", large);
+    for settings in [large, format!("{root}/board/qemu/agent.toml")] {
+        let (code, _, said) =
+            run(agent().args(["--check-config", "--config", &settings, "--config", &safe]));
+        assert_eq!((code, said.as_str()), (0, ""), "over {settings}");
+    }
+}
+
+#[test]
 fn a_wrong_configuration_is_refused_in_words_with_exit_code_2() {
     let folder = TempDir::new().unwrap();
     let good = write(folder.path(), "good.toml", "viewers = { max = 5 }\n");
@@ -152,6 +169,7 @@ async fn started_by_a_supervisor_it_is_ready_alive_and_ends_in_time() {
             .args(["--config", &config])
             .env("NOTIFY_SOCKET", &notify)
             .env("WATCHDOG_USEC", "400000")
+            .env("PEERCAM_SAFE_MODE", "3 resets in a row")
             .stdout(Stdio::null())
             .spawn()
             .unwrap(),
@@ -167,6 +185,7 @@ async fn started_by_a_supervisor_it_is_ready_alive_and_ends_in_time() {
     };
     hear("READY=1");
     hear(&format!("STATUS=hosting room {ROOM}"));
+    hear(", safe mode (3 resets in a row), camera idle");
     (0..3).for_each(|_| hear("WATCHDOG=1\nX_PEERCAM_EXPECTED=0\nX_PEERCAM_PROGRESS=0"));
 
     let options = ViewerOptions::new(peercam_protocol::signalling::Transport::Rtp);

@@ -28,6 +28,7 @@ pub struct Notifier {
     supervisor: Option<Supervisor>,
     interval: Option<Duration>,
     ready_owed: AtomicBool,
+    safe_mode: Option<String>,
 }
 
 #[derive(Debug)]
@@ -38,7 +39,8 @@ struct Supervisor {
 
 impl Notifier {
     /// Looks for a supervisor in the environment of this process: `NOTIFY_SOCKET` (a path, or
-    /// `@name` for an abstract socket, `unix(7)`), `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    /// `@name` for an abstract socket, `unix(7)`), `WATCHDOG_USEC` and `WATCHDOG_PID`; and with it
+    /// `PEERCAM_SAFE_MODE`.
     ///
     /// # Errors
     ///
@@ -54,6 +56,7 @@ impl Notifier {
                 supervisor: None,
                 interval: None,
                 ready_owed: AtomicBool::new(false),
+                safe_mode: None,
             });
         };
         let address = socket_address(&name)?;
@@ -63,6 +66,7 @@ impl Notifier {
             supervisor: Some(Supervisor { socket, address }),
             interval: heartbeat_interval(var("WATCHDOG_USEC"), var("WATCHDOG_PID"))?,
             ready_owed: AtomicBool::new(false),
+            safe_mode: var("PEERCAM_SAFE_MODE").map(|reason| reason.to_string_lossy().into_owned()),
         })
     }
 
@@ -119,6 +123,12 @@ impl Notifier {
     /// recommends. None when nobody waits for heartbeats.
     pub fn interval(&self) -> Option<Duration> {
         self.interval
+    }
+
+    /// Why the supervisor runs this service in safe mode (`PEERCAM_SAFE_MODE`); None in every other
+    /// mode.
+    pub fn safe_mode(&self) -> Option<&str> {
+        self.safe_mode.as_deref()
     }
 
     /// Whether the message is with the supervisor, or there is none to have it.
@@ -258,6 +268,15 @@ mod tests {
             Some(Duration::from_millis(1500))
         );
         assert_eq!(interval(&[socket, three, ("WATCHDOG_PID", "1")]), None);
+    }
+
+    #[test]
+    fn safe_mode_comes_with_its_reason_from_a_supervisor_only() {
+        let (socket, reason) =
+            (("NOTIFY_SOCKET", "@x"), ("PEERCAM_SAFE_MODE", "3 resets in a row"));
+        assert_eq!(notifier(&[socket]).unwrap().safe_mode(), None);
+        assert_eq!(notifier(&[reason]).unwrap().safe_mode(), None);
+        assert_eq!(notifier(&[socket, reason]).unwrap().safe_mode(), Some("3 resets in a row"));
     }
 
     #[test]

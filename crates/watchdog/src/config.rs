@@ -14,13 +14,18 @@ use std::{
     time::Duration,
 };
 
-use crate::service::Policy;
+use crate::{escalation::Limits, service::Policy};
 
 /// A configuration that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// None: there is no hardware watchdog to feed.
     pub hardware: Option<HardwareConfig>,
+    /// Where the record of resets is kept; None: it isn't.
+    pub state_dir: Option<PathBuf>,
+    /// What is done when restarts of a service don't help; None: the hardware watchdog is left
+    /// to reset the device.
+    pub escalation: Option<EscalationConfig>,
     /// In the order in which they are started; at least one; names differ.
     pub services: Vec<ServiceConfig>,
 }
@@ -34,6 +39,17 @@ pub struct HardwareConfig {
     pub timeout: Duration,
 }
 
+/// What is done when restarts of a service don't help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EscalationConfig {
+    /// Absolute path of the program that reboots the device.
+    pub reboot_program: PathBuf,
+    /// Its arguments.
+    pub reboot_arguments: Vec<String>,
+    /// How far it goes.
+    pub limits: Limits,
+}
+
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceConfig {
@@ -43,6 +59,8 @@ pub struct ServiceConfig {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// What runs in its place in safe mode, program and arguments; None: the same.
+    pub safe_command: Option<(PathBuf, Vec<String>)>,
     /// Who it runs as; None: as whom the watchdog runs.
     pub user: Option<String>,
     /// Supplementary groups.

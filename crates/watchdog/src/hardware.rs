@@ -42,6 +42,7 @@ mod ioctl {
     }
 
     nix::ioctl_read!(get_support, b'W', 0, Info);
+    nix::ioctl_read!(get_boot_status, b'W', 2, c_int);
     nix::ioctl_readwrite!(set_timeout, b'W', 6, c_int);
     nix::ioctl_read!(get_timeout, b'W', 7, c_int);
 }
@@ -99,6 +100,12 @@ impl Hardware {
             };
     }
 
+    /// Feeds now, whether it is time to or not.
+    pub fn feed_now(&mut self, now: Instant) {
+        self.due = now;
+        self.serve(now, true);
+    }
+
     /// When the next [`Hardware::serve`] is due, if time alone makes it so.
     pub fn deadline(&self) -> Option<Instant> {
         (!self.starved).then_some(self.due)
@@ -110,6 +117,17 @@ impl Hardware {
             Device::Armed { timeout, .. } => Some(timeout),
             Device::Missing { .. } => None,
         }
+    }
+
+    /// What the driver says about the last reset, in words; None where it says nothing, or doesn't
+    /// know.
+    pub fn last_reset(&self) -> Option<String> {
+        let Device::Armed { file, .. } = &self.device else { return None };
+        let mut flags = 0;
+        // SAFETY: the descriptor is open, and the kernel writes one int behind a pointer to one
+        // that outlives the call.
+        unsafe { ioctl::get_boot_status(file.as_raw_fd(), &mut flags) }.ok()?;
+        explain_flags(flags)
     }
 
     /// Stops the timer and closes the device. A driver set to "no way out" goes on all the same.
@@ -149,6 +167,22 @@ impl Hardware {
     }
 }
 
+/// `WDIOF_…` (kernel: `include/uapi/linux/watchdog.h`), as far as they tell of a reset.
+fn explain_flags(flags: c_int) -> Option<String> {
+    let words = [
+        (0x01, "the processor was too hot"),
+        (0x02, "the fan failed"),
+        (0x04, "external relay 1"),
+        (0x08, "external relay 2"),
+        (0x10, "the power was bad"),
+        (0x20, "the hardware watchdog was not fed"),
+        (0x40, "the voltage was too high"),
+    ];
+    let said: Vec<_> =
+        words.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, word)| *word).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
 fn explain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EBUSY) => "another program feeds it".to_owned(),
@@ -182,4 +216,17 @@ fn identity(file: &File) -> Option<String> {
     unsafe { ioctl::get_support(file.as_raw_fd(), &mut info) }.ok()?;
     let end = info.identity.iter().position(|&byte| byte == 0).unwrap_or(info.identity.len());
     Some(String::from_utf8_lossy(&info.identity[..end]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_tell_of_no_reset_are_none() {
+        // Magic close, settable timeout and keep-alive are what a driver can, no reason.
+        assert_eq!(explain_flags(0x8180), None);
+        assert_eq!(explain_flags(0x20).unwrap(), "the hardware watchdog was not fed");
+        assert_eq!(explain_flags(0x8131).unwrap().matches(", ").count(), 2);
+    }
 }

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -78,15 +78,13 @@ impl Launch {
     ///
     /// When the program, the user or a group isn't there.
     pub fn resolve(service: ServiceConfig) -> Result<Self, LaunchError> {
-        let refusal = |reason: String| LaunchError::Program {
-            service: service.name.clone(),
-            program: service.program.clone(),
-            reason,
-        };
-        let metadata =
-            fs::metadata(&service.program).map_err(|error| refusal(error.to_string()))?;
-        if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
-            return Err(refusal("not an executable file".to_owned()));
+        let safe = service.safe_command.as_ref().map(|(program, _)| program);
+        for program in [&service.program].into_iter().chain(safe) {
+            check_program(program).map_err(|reason| LaunchError::Program {
+                service: service.name.clone(),
+                program: program.clone(),
+                reason,
+            })?;
         }
         let account = service.user.as_deref().map(|user| account(&service, user)).transpose()?;
         Ok(Self { service, account })
@@ -98,22 +96,23 @@ impl Launch {
     }
 
     /// Starts the process, the leader of a session and process group of its own. It dies with the
-    /// watchdog (`PR_SET_PDEATHSIG`), and can gain no rights (`PR_SET_NO_NEW_PRIVS`).
+    /// watchdog (`PR_SET_PDEATHSIG`), and can gain no rights (`PR_SET_NO_NEW_PRIVS`). `safe_mode`
+    /// says why it is to run in safe mode, if it is to.
     ///
     /// # Errors
     ///
     /// In a sentence, when it can't be started.
-    pub fn start(&self, notify_socket: &str) -> Result<Pid, String> {
-        let mut command = self.command(notify_socket);
+    pub fn start(&self, notify_socket: &str, safe_mode: Option<&str>) -> Result<Pid, String> {
+        let mut command = self.command(notify_socket, safe_mode);
         let watchdog = unistd::getpid();
         let account = self
             .account
             .as_ref()
             .map(|Account { user, groups }| (user.uid, user.gid, groups.clone()));
         let before_exec = move || prepare(watchdog, account.as_ref());
-        // SAFETY: the closure runs in the forked child of a process with one thread, and does
-        // nothing but system calls on values it owns: no lock, no allocation (an `io::Error` from
-        // an errno has none), nothing shared with the parent.
+        // SAFETY: the closure runs in the forked child, where other threads may have held locks:
+        // it does nothing but system calls on values it owns; no lock, no allocation (an
+        // `io::Error` from an errno has none), nothing shared with the parent.
         unsafe { command.pre_exec(before_exec) };
         match command.spawn() {
             // `as` loses nothing: a pid is a positive i32.
@@ -122,11 +121,14 @@ impl Launch {
         }
     }
 
-    fn command(&self, notify_socket: &str) -> Command {
+    fn command(&self, notify_socket: &str, safe_mode: Option<&str>) -> Command {
         let service = &self.service;
-        let mut command = Command::new(&service.program);
+        let normal = (&service.program, &service.arguments);
+        let safe = service.safe_command.as_ref().map(|(program, arguments)| (program, arguments));
+        let (program, arguments) = safe.filter(|_| safe_mode.is_some()).unwrap_or(normal);
+        let mut command = Command::new(program);
         command
-            .args(&service.arguments)
+            .args(arguments)
             .current_dir(&service.working_directory)
             .stdin(Stdio::null())
             .env_clear()
@@ -139,6 +141,9 @@ impl Launch {
             command.env("WATCHDOG_USEC", usec.to_string());
         }
         command.envs(&service.environment);
+        if let Some(reason) = safe_mode {
+            command.env("PEERCAM_SAFE_MODE", reason);
+        }
         command
     }
 
@@ -157,6 +162,19 @@ impl Launch {
             (None, _) => format!("{program}: {error}"),
         }
     }
+}
+
+/// Whether this is a program on this machine.
+///
+/// # Errors
+///
+/// When it isn't, in words.
+pub fn check_program(program: &Path) -> Result<(), String> {
+    let metadata = fs::metadata(program).map_err(|error| error.to_string())?;
+    if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
+        return Err("not an executable file".to_owned());
+    }
+    Ok(())
 }
 
 fn account(service: &ServiceConfig, user: &str) -> Result<Account, LaunchError> {

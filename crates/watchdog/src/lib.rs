@@ -7,9 +7,12 @@
 //! | [`launch`] | what a service needs on this machine; its process |
 //! | [`service`] | one service as a state machine: no I/O, no clock |
 //! | [`supervisor`] | all of them, and whether to feed: no I/O, no clock |
+//! | [`escalation`] | what is done when restarts don't help: no I/O, no clock |
 //! | [`notify`] | the socket on which services are heard |
 //! | [`reaper`] | processes that ended or are to end |
 //! | [`hardware`] | the hardware watchdog |
+//! | [`record`] | what is kept across resets: no I/O, no clock |
+//! | [`keeper`] | the file it is kept in |
 //! | [`run`] | the loop that ties them together |
 //! | [`log`] | lines on standard error |
 //!
@@ -32,18 +35,22 @@
 //! - it failed `broken-failures` times in a row, that is without having been up for `stable-after`
 //!   in between; until it then is up for that long.
 //!
-//! Then, and only then, the hardware watchdog is no longer fed. It is fed again as soon as neither
-//! is true any more, if that is before the hardware's timeout. Not broken are: a service that ended
+//! Then [`escalation`] decides: all services are restarted, then the device. Without it the hardware
+//! watchdog is no longer fed; it is fed again as soon as neither is true any more, if that is before
+//! the hardware's timeout. Not broken are: a service that ended
 //! on purpose (exit code 0 under `restart = "on-failure"`), one that ends with one of its
 //! `no-reset-exit-codes` (a configuration error, which a reset would not cure), and one that is up
 //! and waits for something (a network, a configuration).
 
 pub mod config;
+pub mod escalation;
 pub mod hardware;
+pub mod keeper;
 pub mod launch;
 pub mod log;
 pub mod notify;
 pub mod reaper;
+pub mod record;
 pub mod run;
 pub mod service;
 pub mod supervisor;

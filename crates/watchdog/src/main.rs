@@ -6,10 +6,10 @@ use std::{
 };
 
 use peercam_watchdog::{
-    config::Config,
-    launch::Launch,
+    config::{Config, EscalationConfig},
+    launch::{Launch, check_program},
     log,
-    run::{Wanted, run},
+    run::{Plan, Wanted, run},
 };
 
 const HELP: &str = "\
@@ -66,13 +66,26 @@ fn load(path: &Path) -> anyhow::Result<(Config, Vec<Launch>)> {
     Ok((config, launches))
 }
 
+/// Whether the device could be rebooted. Without that, services can still be looked after.
+fn check_reboot(config: &Config) -> Result<(), String> {
+    let Some(EscalationConfig { reboot_program, .. }) = &config.escalation else { return Ok(()) };
+    check_program(reboot_program).map_err(|reason| {
+        format!("[escalation] reboot-command {}: {reason}", reboot_program.display())
+    })
+}
+
 fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
     let services = config.services.into_iter().zip(launches).map(|(service, launch)| Wanted {
         launch,
         policy: service.policy,
         critical: service.critical,
     });
-    run(config.hardware, services.collect())
+    run(Plan {
+        hardware: config.hardware,
+        state_dir: config.state_dir,
+        escalation: config.escalation,
+        services: services.collect(),
+    })
 }
 
 fn main() -> ExitCode {
@@ -96,6 +109,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Err(problem) = check_reboot(&config) {
+        if check {
+            log::error(problem);
+            return ExitCode::from(2);
+        }
+        log::warn(format_args!("{problem}: only the hardware watchdog can reset the device"));
+    }
     if check {
         log::info(format_args!("{}: good on this machine", path.display()));
         return ExitCode::SUCCESS;

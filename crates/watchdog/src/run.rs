@@ -3,7 +3,10 @@
 
 use std::{
     collections::VecDeque,
+    fs,
     os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -20,13 +23,16 @@ use nix::{
 };
 
 use crate::{
-    config::HardwareConfig,
+    config::{EscalationConfig, HardwareConfig},
+    escalation::{Decision, Escalation, History},
     hardware::Hardware,
+    keeper::{self, Keeper},
     launch::Launch,
     log,
     notify::{NotifySocket, Received, belongs_to},
     reaper::{self, Children},
-    service::{Action, Event, Note, Policy},
+    record::{Kind, Reset, Traces},
+    service::{Action, Event, Exit, Note, Policy},
     supervisor::{Index, Step, Supervisor, Verdict},
 };
 
@@ -37,6 +43,29 @@ const MESSAGES_A_TURN: usize = 64;
 const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 /// How long strays may take to die at the end.
 const STRAYS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long storage may take to write down why the device is to be reset.
+const INTENT_PATIENCE: Duration = Duration::from_secs(3);
+/// The same for that it was stopped.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
+/// A device that was told to reboot and didn't is told again, if no hardware resets it.
+const REBOOT_PAUSE: Duration = Duration::from_secs(60);
+/// Where the kernel names this start of the device.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Where the kernel keeps what it said when it came to its end.
+const DUMPS: &str = "/sys/fs/pstore";
+
+/// What is to be run.
+#[derive(Debug)]
+pub struct Plan {
+    /// None: there is no hardware watchdog to feed.
+    pub hardware: Option<HardwareConfig>,
+    /// Where resets are recorded; None: they aren't.
+    pub state_dir: Option<PathBuf>,
+    /// What is done when restarts of a service don't help; None: the hardware is starved.
+    pub escalation: Option<EscalationConfig>,
+    /// In the order in which they are started.
+    pub services: Vec<Wanted>,
+}
 
 /// One service as it is wanted.
 #[derive(Debug)]
@@ -55,27 +84,113 @@ pub struct Wanted {
 ///
 /// When the system refuses what this needs to begin with, or to wait. The hardware watchdog is
 /// then left armed.
-pub fn run(hardware: Option<HardwareConfig>, services: Vec<Wanted>) -> anyhow::Result<()> {
+pub fn run(plan: Plan) -> anyhow::Result<()> {
     prctl::set_child_subreaper(true).context("cannot become the reaper of orphaned processes")?;
     let signals = catch_signals().context("cannot catch signals")?;
     let socket = NotifySocket::bind().context("cannot make the notify socket")?;
+    let begin = Instant::now();
+    let mut hardware = plan.hardware.map(|config| Hardware::new(config, begin));
+    if let Some(hardware) = &mut hardware {
+        // Armed before anything else can go wrong.
+        hardware.serve(begin, true);
+    }
+    let traces = Traces {
+        boot_id: fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned(),
+        hardware: hardware.as_ref().and_then(Hardware::last_reset),
+        dump_seconds: keeper::newest_dump(Path::new(DUMPS)),
+    };
+    let (keeper, reset) = Keeper::open(plan.state_dir.as_deref(), &traces, begin);
+    tell_of_reset(&keeper, reset);
+    let ladder = plan.escalation.map(|config| Ladder::new(config, &keeper));
     let now = Instant::now();
+    let services = plan.services;
     let policies = services.iter().map(|wanted| (wanted.policy.clone(), wanted.critical));
     let mut watchdog = Watchdog {
         supervisor: Supervisor::new(policies, now),
         running: vec![None; services.len()],
+        critical: services.iter().map(|wanted| wanted.critical).collect(),
         launches: services.into_iter().map(|wanted| wanted.launch).collect(),
-        hardware: hardware.map(|config| Hardware::new(config, now)),
+        hardware,
         socket,
+        keeper,
+        ladder,
         verdict: Verdict::Feed,
         refusals: Refusals::default(),
     };
     watchdog.work(&signals)?;
     watchdog.end_strays();
-    if let Some(hardware) = watchdog.hardware {
-        hardware.disarm();
+    // Where it can't be written that was said, and the device stops all the same.
+    let _ = watchdog.keeper.settle(STOP_PATIENCE);
+    match (watchdog.hardware, &watchdog.ladder) {
+        (Some(_), Some(ladder)) if ladder.escalation.is_rebooting() => {
+            log::info("the hardware watchdog stays armed until the device is reset");
+        }
+        (Some(hardware), _) => hardware.disarm(),
+        (None, _) => {}
     }
     Ok(())
+}
+
+fn tell_of_reset(keeper: &Keeper, reset: Option<Reset>) {
+    let record = keeper.record();
+    let Some(Reset { kind, reason, .. }) = reset else { return };
+    let (boots, row) = (record.boots, record.resets_in_a_row);
+    let line = format!("start {boots} of this device: the one before ended {kind} ({reason})");
+    match kind {
+        Kind::Stopped => log::info(line),
+        _ => log::warn(format_args!("{line}; {row} in a row")),
+    }
+}
+
+/// The ladder, and its last rung.
+struct Ladder {
+    escalation: Escalation,
+    config: EscalationConfig,
+    /// From [`Decision::Reboot`] on.
+    reboot: Option<Reboot>,
+}
+
+/// The device is to be rebooted.
+#[derive(Debug, Default)]
+struct Reboot {
+    /// When it is next told to; none before all services have ended.
+    due: Option<Instant>,
+    /// The program that tells it to.
+    process: Option<Pid>,
+}
+
+impl Ladder {
+    fn new(config: EscalationConfig, keeper: &Keeper) -> Self {
+        let record = keeper.record();
+        let history = History {
+            resets_in_a_row: record.resets_in_a_row,
+            resets_today: record.resets_today(keeper::uptime()),
+        };
+        let escalation = Escalation::new(config.limits.clone(), history);
+        if let Some(reason) = escalation.safe_mode() {
+            log::error(format_args!("safe mode, after {reason}"));
+        }
+        Self { escalation, config, reboot: None }
+    }
+
+    /// Runs the program that reboots the device.
+    fn tell_to_reboot(&mut self, now: Instant) {
+        let program = &self.config.reboot_program;
+        let mut command = Command::new(program);
+        command.args(&self.config.reboot_arguments).stdin(Stdio::null());
+        let reboot = self.reboot.get_or_insert_default();
+        reboot.due = Some(now + REBOOT_PAUSE);
+        match command.spawn() {
+            // `as` loses nothing: a pid is a positive i32.
+            Ok(child) => reboot.process = Some(Pid::from_raw(child.id() as i32)),
+            Err(error) => log::error(format_args!("{}: {error}", program.display())),
+        }
+    }
+
+    /// Whether the device was told to reboot: from then on the hardware is to see to it.
+    fn has_told(&self) -> bool {
+        self.reboot.as_ref().is_some_and(|reboot| reboot.due.is_some())
+    }
 }
 
 fn catch_signals() -> nix::Result<SignalFd> {
@@ -90,10 +205,14 @@ fn catch_signals() -> nix::Result<SignalFd> {
 struct Watchdog {
     supervisor: Supervisor,
     launches: Vec<Launch>,
+    /// Whether the device is useless without them, by service.
+    critical: Vec<bool>,
     /// Main processes, by service; from their start until they are reaped.
     running: Vec<Option<Pid>>,
     hardware: Option<Hardware>,
     socket: NotifySocket,
+    keeper: Keeper,
+    ladder: Option<Ladder>,
     /// The last one, to tell when it changes.
     verdict: Verdict,
     refusals: Refusals,
@@ -101,11 +220,18 @@ struct Watchdog {
 
 impl Watchdog {
     fn work(&mut self, signals: &SignalFd) -> anyhow::Result<()> {
-        // Armed before anything else can go wrong.
-        self.feed(Instant::now());
+        let mut leaving = false;
         loop {
             if asked_to_stop(signals) {
                 log::info("stopping");
+                leaving = true;
+                let rebooting = self.ladder.as_ref().is_some_and(|it| it.reboot.is_some());
+                self.keeper.note_now(|record| {
+                    record.stop();
+                    if !rebooting {
+                        record.forget_intent();
+                    }
+                });
                 let steps = self.supervisor.stop(Instant::now());
                 self.perform(steps);
             }
@@ -116,10 +242,15 @@ impl Watchdog {
             let now = Instant::now();
             let steps = self.supervisor.tick(now);
             self.perform(steps);
+            self.escalate(now);
             self.feed(now);
             if self.supervisor.is_finished() {
-                return Ok(());
+                if leaving {
+                    return Ok(());
+                }
+                self.reboot(now);
             }
+            self.keeper.serve(now);
             self.wait(signals)?;
         }
     }
@@ -128,7 +259,11 @@ impl Watchdog {
     fn wait(&self, signals: &SignalFd) -> anyhow::Result<()> {
         let now = Instant::now();
         let hardware = self.hardware.as_ref().and_then(Hardware::deadline);
-        let deadline = self.supervisor.deadline(now).into_iter().chain(hardware).min();
+        let ladder = self.ladder.as_ref();
+        let steady = ladder.and_then(|ladder| ladder.escalation.deadline(now));
+        let reboot = ladder.and_then(|ladder| ladder.reboot.as_ref()?.due);
+        let others = [hardware, self.keeper.deadline(), steady, reboot].into_iter().flatten();
+        let deadline = self.supervisor.deadline(now).into_iter().chain(others).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up: waking up a moment early would be waking up twice.
             let time = deadline.saturating_duration_since(now) + Duration::from_micros(999);
@@ -175,6 +310,7 @@ impl Watchdog {
                 reaper::kill_group(pid);
             }
             reaper::reap(pid);
+            self.bury_reboot(pid, exit);
             if let Some(index) = index {
                 self.running[index] = None;
                 self.tell(index, Event::Exited(exit));
@@ -185,8 +321,19 @@ impl Watchdog {
         }
     }
 
+    fn bury_reboot(&mut self, pid: Pid, exit: Exit) {
+        let reboot = self.ladder.as_mut().and_then(|ladder| ladder.reboot.as_mut());
+        if let Some(reboot) = reboot.filter(|reboot| reboot.process == Some(pid)) {
+            reboot.process = None;
+            if exit != Exit::Code(0) {
+                log::error(format_args!("the reboot command {exit}"));
+            }
+        }
+    }
+
     fn main_processes(&self) -> Vec<Pid> {
-        self.running.iter().flatten().copied().collect()
+        let reboot = self.ladder.as_ref().and_then(|ladder| ladder.reboot.as_ref()?.process);
+        self.running.iter().flatten().copied().chain(reboot).collect()
     }
 
     fn tell(&mut self, index: Index, event: Event) {
@@ -205,14 +352,86 @@ impl Watchdog {
                 (Action::Terminate, Some(main)) => reaper::terminate_group(main),
                 (Action::Kill, Some(main)) => reaper::kill_group(main),
                 (Action::Terminate | Action::Kill, None) => {}
-                (Action::Note(note), _) => tell_people(self.launches[index].name(), &note),
+                (Action::Note(note), _) => {
+                    tell_people(self.launches[index].name(), &note);
+                    self.remember(index, &note);
+                }
             }
+        }
+    }
+
+    /// Failures are recorded, and count against the budget.
+    fn remember(&mut self, index: Index, note: &Note) {
+        let cause = match note {
+            Note::Failed { cause, .. } => cause.to_string(),
+            Note::Misconfigured { code, .. } => Exit::Code(*code).to_string(),
+            _ => return,
+        };
+        let name = self.launches[index].name();
+        let words = self.supervisor.last_words(index);
+        self.keeper.note(|record| record.failed(name, &cause, words));
+        if let (Note::Failed { .. }, true, Some(ladder)) =
+            (note, self.critical[index], &mut self.ladder)
+        {
+            ladder.escalation.failed(Instant::now());
+        }
+    }
+
+    /// What is done when restarts of a service don't help.
+    fn escalate(&mut self, now: Instant) {
+        let Some(ladder) = &mut self.ladder else { return };
+        let condition = self.supervisor.condition(now, |index| self.launches[index].name());
+        let today = self.keeper.record().resets_today(keeper::uptime());
+        let Some(decision) = ladder.escalation.step(now, condition, today) else { return };
+        let steps = match decision {
+            Decision::RestartAll { pause, ref reason } => {
+                log::error(reason);
+                self.supervisor.restart_all(now, pause)
+            }
+            Decision::Reboot { ref reason } => {
+                log::error(format_args!("{reason}: rebooting"));
+                self.keeper.note_now(|record| record.intend(reason));
+                if let Err(problem) = self.keeper.settle(INTENT_PATIENCE) {
+                    // It could go on like that without end.
+                    let why = format!("that can't be recorded, {problem}");
+                    log::error(format_args!("not rebooting: {why}"));
+                    self.keeper.note_now(|record| record.forget_intent());
+                    ladder.escalation.forbid_resets(why);
+                    return self.escalate(now);
+                }
+                ladder.reboot = Some(Reboot::default());
+                self.supervisor.stop(now)
+            }
+            Decision::Stable => {
+                self.keeper.note(|record| record.proved_stable());
+                Vec::new()
+            }
+            Decision::LeaveSafeMode => {
+                log::info("well for long enough in safe mode: starting all services normally");
+                self.keeper.note(|record| record.proved_stable());
+                self.supervisor.restart_all(now, Duration::ZERO)
+            }
+        };
+        self.perform(steps);
+    }
+
+    /// All services have ended, so that the device can be told to reboot.
+    fn reboot(&mut self, now: Instant) {
+        let Some(ladder) = &mut self.ladder else { return };
+        let due = ladder.reboot.as_ref().is_some_and(|it| it.due.is_none_or(|due| now >= due));
+        if due {
+            // For the last time: what follows has the hardware's timeout to get done.
+            if let Some(hardware) = self.hardware.as_mut().filter(|_| !ladder.has_told()) {
+                hardware.feed_now(now);
+            }
+            ladder.tell_to_reboot(now);
         }
     }
 
     fn start(&mut self, index: Index) -> Event {
         let launch = &self.launches[index];
-        match launch.start(self.socket.name()) {
+        let safe_mode = self.ladder.as_ref().and_then(|ladder| ladder.escalation.safe_mode());
+        match launch.start(self.socket.name(), safe_mode.as_deref()) {
             Ok(pid) => {
                 log::info(format_args!("{}: started as process {pid}", launch.name()));
                 self.running[index] = Some(pid);
@@ -223,6 +442,12 @@ impl Watchdog {
     }
 
     fn feed(&mut self, now: Instant) {
+        if let Some(ladder) = &self.ladder {
+            if let Some(hardware) = &mut self.hardware {
+                hardware.serve(now, !ladder.has_told());
+            }
+            return;
+        }
         let verdict = self.supervisor.verdict(now);
         if let Some(hardware) = &mut self.hardware {
             hardware.serve(now, verdict == Verdict::Feed);
@@ -230,6 +455,8 @@ impl Watchdog {
         match (self.verdict, verdict) {
             (Verdict::Feed, Verdict::Starve { service, broken }) => {
                 let name = self.launches[service].name();
+                let reason = format!("{name}: stays broken ({broken})");
+                self.keeper.note_now(|record| record.intend(&reason));
                 let device = self.hardware.as_ref().and_then(Hardware::resets_after);
                 match device {
                     Some(timeout) => log::error(format_args!(
@@ -244,6 +471,7 @@ impl Watchdog {
             }
             (Verdict::Starve { .. }, Verdict::Feed) => {
                 log::info("every critical service is well or being restarted: feeding again");
+                self.keeper.note_now(|record| record.forget_intent());
             }
             _ => {}
         }

@@ -247,7 +247,7 @@ impl Work {
 }
 
 impl Service {
-    /// A service that is to be started with the first [`Event::Tick`].
+    /// A service that is to be started with the first [`Event::Tick`] at or after `now`.
     pub fn new(policy: Policy, now: Instant) -> Self {
         Self {
             policy,
@@ -258,6 +258,11 @@ impl Service {
             status: None,
             patience: now,
         }
+    }
+
+    /// The same service before its first start, which is at `start`.
+    pub fn anew(&self, start: Instant) -> Self {
+        Self::new(self.policy.clone(), start)
     }
 
     /// Takes in what happened; says what is to be done about it, in this order.
@@ -344,6 +349,11 @@ impl Service {
     /// Whether [`Event::Stop`] was given and its process is still there.
     pub fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping { .. })
+    }
+
+    /// The last it said about itself.
+    pub fn status(&self) -> Option<&str> {
+        self.status.as_deref()
     }
 
     fn pass_time(&mut self, now: Instant, actions: &mut Vec<Action>) {

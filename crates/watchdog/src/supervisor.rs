@@ -1,15 +1,30 @@
 //! All services together: who is started and stopped when, and whether the hardware watchdog is
 //! to be fed. As pure as [`crate::service`].
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::service::{Action, Broken, Event, Health, Policy, Service};
+use crate::{
+    escalation::Condition,
+    service::{Action, Broken, Event, Health, Policy, Service},
+};
 
 /// The services, in the order in which they are started.
 #[derive(Debug)]
 pub struct Supervisor {
     members: Vec<Member>,
-    stopping: bool,
+    aim: Aim,
+}
+
+/// What is wanted of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    Run,
+    /// Every one is to end, and to begin anew after the pause.
+    Restart {
+        pause: Duration,
+    },
+    /// Every one is to end.
+    Stop,
 }
 
 #[derive(Debug)]
@@ -45,7 +60,7 @@ impl Supervisor {
             .into_iter()
             .map(|(policy, critical)| Member { service: Service::new(policy, now), critical })
             .collect();
-        Self { members, stopping: false }
+        Self { members, aim: Aim::Run }
     }
 
     /// Something happened to one service. An index that isn't there is ignored.
@@ -68,13 +83,26 @@ impl Supervisor {
     /// Everything is to end: one service after the other, the last first, and none is started
     /// again.
     pub fn stop(&mut self, now: Instant) -> Vec<Step> {
-        self.stopping = true;
+        self.aim = Aim::Stop;
+        self.go_on_stopping(now)
+    }
+
+    /// Everything is to end as with [`Supervisor::stop`], and then, after `pause`, to begin anew:
+    /// with no failure remembered. Once everything is to end for good, that stands.
+    pub fn restart_all(&mut self, now: Instant, pause: Duration) -> Vec<Step> {
+        if self.aim != Aim::Stop {
+            self.aim = Aim::Restart { pause };
+        }
         self.go_on_stopping(now)
     }
 
     /// Whether everything has ended after [`Supervisor::stop`].
     pub fn is_finished(&self) -> bool {
-        self.stopping && self.members.iter().all(|member| member.service.is_ended())
+        self.aim == Aim::Stop && self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.members.iter().all(|member| member.service.is_ended())
     }
 
     /// When the next [`Supervisor::tick`] is due. Always after `now`.
@@ -84,7 +112,7 @@ impl Supervisor {
 
     /// Whether to feed. A stop is bounded by the services' stop timeouts, and is fed throughout.
     pub fn verdict(&self, now: Instant) -> Verdict {
-        if self.stopping {
+        if self.aim != Aim::Run {
             return Verdict::Feed;
         }
         let broken =
@@ -97,6 +125,25 @@ impl Supervisor {
         broken.unwrap_or(Verdict::Feed)
     }
 
+    /// How the critical services are, with `name` for the broken one.
+    pub fn condition<'a>(&self, now: Instant, name: impl FnOnce(Index) -> &'a str) -> Condition {
+        let ailing =
+            |member: &Member| member.critical && member.service.health(now) != Health::Well;
+        match self.verdict(now) {
+            Verdict::Starve { service, broken } => {
+                Condition::Broken(format!("{}: stays broken ({broken})", name(service)))
+            }
+            Verdict::Feed if self.aim != Aim::Run => Condition::Ailing,
+            Verdict::Feed if self.members.iter().any(ailing) => Condition::Ailing,
+            Verdict::Feed => Condition::Well,
+        }
+    }
+
+    /// The last that a service said about itself in this or its last life.
+    pub fn last_words(&self, index: Index) -> Option<&str> {
+        self.members.get(index)?.service.status()
+    }
+
     fn pass(&mut self, now: Instant, index: Index, event: Event) -> Vec<Step> {
         let Some(member) = self.members.get_mut(index) else { return Vec::new() };
         let actions = member.service.handle(now, event);
@@ -104,7 +151,7 @@ impl Supervisor {
     }
 
     fn go_on_stopping(&mut self, now: Instant) -> Vec<Step> {
-        if !self.stopping {
+        if self.aim == Aim::Run {
             return Vec::new();
         }
         let mut steps = Vec::new();
@@ -116,6 +163,15 @@ impl Supervisor {
         let last = self.members.iter().rposition(|member| !member.service.is_ended());
         if let Some(index) = last.filter(|&index| !self.members[index].service.is_stopping()) {
             steps.extend(self.pass(now, index, Event::Stop));
+        }
+        if let (true, Aim::Restart { pause }) = (self.has_ended(), self.aim) {
+            self.aim = Aim::Run;
+            for member in &mut self.members {
+                member.service = member.service.anew(now + pause);
+            }
+            for index in 0..self.members.len() {
+                steps.extend(self.pass(now, index, Event::Tick));
+            }
         }
         steps
     }

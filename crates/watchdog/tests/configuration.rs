@@ -36,6 +36,34 @@ fn the_installed_configuration_is_valid() {
     assert_eq!(said.broken_failures, real.broken_failures);
     assert_eq!(said.restart, real.restart);
     assert_eq!(agent.working_directory, bare.working_directory);
+    let escalation = config.escalation.unwrap();
+    let bare = "state-dir = \"/a\"\n[escalation]\nreboot-command = [\"/a\"]\n\
+                [[service]]\nname = \"a\"\ncommand = [\"/a\"]";
+    assert_eq!(escalation.limits, Config::parse(bare, "bare").unwrap().escalation.unwrap().limits);
+    let safe = agent.safe_command.as_ref().unwrap();
+    assert_eq!(safe.0, agent.program);
+    assert_eq!(safe.1[..4], agent.arguments[..]);
+}
+
+#[test]
+fn an_escalation_without_sense_is_named() {
+    let with = |keys: &str| {
+        let head = "state-dir = \"/nonexistent\"\n[escalation]\n";
+        head.to_owned() + keys + "\n" + &script("agent", "true")
+    };
+    refused(&with(""), &["missing field `reboot-command`"]);
+    refused(&with("reboot-command = []"), &["[escalation]: reboot-command is empty"]);
+    refused(&with("reboot-command = [\"reboot\"]"), &["\"reboot\"", "absolute path"]);
+    refused(&with("reboot-command = [\"/no/reboot\"]"), &["/no/reboot: No such file"]);
+    let limit = |limit: &str| with(&format!("reboot-command = [\"/bin/true\"]\n{limit}"));
+    refused(&limit("resets-per-day = 13"), &["resets-per-day 13: use 0 to 12"]);
+    refused(&limit("safe-mode-after = 0"), &["safe-mode-after 0: use 1 to 1000"]);
+    refused(&limit("failures-per-hour = 0"), &["failures-per-hour 0"]);
+    let homeless = limit("").replace("state-dir = \"/nonexistent\"\n", "");
+    refused(&homeless, &["[escalation]", "needs state-dir"]);
+    refused(&limit("").replace("/nonexistent", "relative"), &["state-dir", "absolute path"]);
+    let config = script("agent", "true") + "safe-command = [\"/no/safe\"]\n";
+    refused(&config, &["service \"agent\": /no/safe: No such file"]);
 }
 
 #[test]

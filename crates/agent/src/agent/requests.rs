@@ -141,6 +141,7 @@ impl Agent<'_> {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
+            safe_mode: self.notifier.safe_mode().map(str::to_owned),
             key: self.access.public_key(),
             door: self.access.door(),
             hosts: hosts.collect(),

@@ -204,6 +204,9 @@ pub struct Status {
     pub version: String,
     /// For how long it has run, in seconds.
     pub uptime_seconds: u64,
+    /// Why the watchdog runs it in safe mode, in words; missing otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safe_mode: Option<String>,
     /// The camera's key.
     pub key: PublicKey,
     /// Who may come into its rooms.

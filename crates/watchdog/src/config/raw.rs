@@ -8,8 +8,11 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{HardwareConfig, ServiceConfig};
-use crate::service::{Policy, Restart};
+use super::{EscalationConfig, HardwareConfig, ServiceConfig};
+use crate::{
+    escalation::Limits,
+    service::{Policy, Restart},
+};
 
 /// What is wrong, and where: the section or service.
 type Refusal = (String, String);
@@ -18,6 +21,8 @@ type Refusal = (String, String);
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Config {
     hardware: Option<Hardware>,
+    state_dir: Option<PathBuf>,
+    escalation: Option<Escalation>,
     #[serde(default)]
     service: Vec<Service>,
 }
@@ -37,9 +42,24 @@ impl Default for Hardware {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Escalation {
+    reboot_command: Vec<String>,
+    #[serde(default = "failures_per_hour")]
+    failures_per_hour: u32,
+    #[serde(default = "resets_per_day")]
+    resets_per_day: u32,
+    #[serde(default = "safe_mode_after")]
+    safe_mode_after: u32,
+    #[serde(default = "device_stable_after")]
+    stable_after: Span,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Service {
     name: String,
     command: Vec<String>,
+    safe_command: Option<Vec<String>>,
     user: Option<String>,
     #[serde(default)]
     groups: Vec<String>,
@@ -121,6 +141,18 @@ fn root() -> PathBuf {
 fn yes() -> bool {
     true
 }
+fn failures_per_hour() -> u32 {
+    30
+}
+fn resets_per_day() -> u32 {
+    4
+}
+fn safe_mode_after() -> u32 {
+    3
+}
+fn device_stable_after() -> Span {
+    seconds(10 * 60)
+}
 fn stop_timeout() -> Span {
     seconds(5)
 }
@@ -143,6 +175,18 @@ fn broken_failures() -> u32 {
 impl Config {
     pub(super) fn check(self) -> Result<super::Config, Refusal> {
         let hardware = self.hardware.map(Hardware::check).transpose()?;
+        if let Some(folder) = self.state_dir.as_ref().filter(|folder| !folder.is_absolute()) {
+            let message = format!("{:?}: use an absolute path", folder.display());
+            return Err(("state-dir".into(), message));
+        }
+        let escalation = match self.escalation.map(Escalation::check).transpose() {
+            Ok(escalation) => escalation,
+            Err(message) => return Err(("[escalation]".into(), message)),
+        };
+        if escalation.is_some() && self.state_dir.is_none() {
+            let message = "needs state-dir: without a record of resets they could go on for ever";
+            return Err(("[escalation]".into(), message.into()));
+        }
         if self.service.is_empty() {
             return Err(("[[service]]".into(), "there is none: name at least one".into()));
         }
@@ -155,7 +199,7 @@ impl Config {
             }
             services.push(service.check()?);
         }
-        Ok(super::Config { hardware, services })
+        Ok(super::Config { hardware, state_dir: self.state_dir, escalation, services })
     }
 }
 
@@ -174,6 +218,32 @@ impl Hardware {
     }
 }
 
+impl Escalation {
+    fn check(self) -> Result<EscalationConfig, String> {
+        let (reboot_program, reboot_arguments) =
+            check_command("reboot-command", self.reboot_command)?;
+        for (key, value) in [
+            ("failures-per-hour", self.failures_per_hour),
+            ("safe-mode-after", self.safe_mode_after),
+        ] {
+            if !(1..=1000).contains(&value) {
+                return Err(format!("{key} {value}: use 1 to 1000"));
+            }
+        }
+        // As many are remembered one by one.
+        if self.resets_per_day > 12 {
+            return Err(format!("resets-per-day {}: use 0 to 12", self.resets_per_day));
+        }
+        let limits = Limits {
+            failures_per_hour: self.failures_per_hour,
+            resets_per_day: self.resets_per_day,
+            safe_mode_after: self.safe_mode_after,
+            stable_after: self.stable_after.0,
+        };
+        Ok(EscalationConfig { reboot_program, reboot_arguments, limits })
+    }
+}
+
 impl Service {
     fn check(self) -> Result<ServiceConfig, Refusal> {
         let place = format!("service {:?}", self.name);
@@ -182,19 +252,12 @@ impl Service {
 
     fn check_values(self) -> Result<ServiceConfig, String> {
         check_name(&self.name)?;
-        let mut command = self.command.into_iter();
-        let program = PathBuf::from(command.next().ok_or("command is empty: name a program")?);
-        if !program.is_absolute() {
-            let program = program.display();
-            return Err(format!("command {program:?}: name the program by its absolute path"));
-        }
+        let (program, arguments) = check_command("command", self.command)?;
+        let safe_command =
+            self.safe_command.map(|command| check_command("safe-command", command)).transpose()?;
         if !self.working_directory.is_absolute() {
             let folder = self.working_directory.display();
             return Err(format!("working-directory {folder:?}: use an absolute path"));
-        }
-        let arguments: Vec<String> = command.collect();
-        if arguments.iter().any(|argument| argument.contains('\0')) {
-            return Err("command holds a NUL character: no program can be given one".into());
         }
         check_environment(&self.environment)?;
         if self.user.is_none() && !self.groups.is_empty() {
@@ -221,6 +284,7 @@ impl Service {
             name: self.name,
             program,
             arguments,
+            safe_command,
             user: self.user,
             groups: self.groups,
             environment: self.environment,
@@ -246,6 +310,22 @@ impl Service {
     }
 }
 
+/// A program by its absolute path, and its arguments.
+fn check_command(key: &str, command: Vec<String>) -> Result<(PathBuf, Vec<String>), String> {
+    let mut command = command.into_iter();
+    let program = command.next().ok_or_else(|| format!("{key} is empty: name a program"))?;
+    let program = PathBuf::from(program);
+    if !program.is_absolute() {
+        let program = program.display();
+        return Err(format!("{key} {program:?}: name the program by its absolute path"));
+    }
+    let arguments: Vec<String> = command.collect();
+    if arguments.iter().any(|argument| argument.contains('\0')) {
+        return Err(format!("{key} holds a NUL character: no program can be given one"));
+    }
+    Ok((program, arguments))
+}
+
 /// Names stand in log lines, and later in file names.
 fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -255,8 +335,10 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Variables that say how to reach the watchdog; a service with others could not be heard.
-const OWN_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+/// Variables that say how to reach the watchdog, without which a service could not be heard, and
+/// in which mode it is.
+const OWN_VARIABLES: [&str; 4] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "PEERCAM_SAFE_MODE"];
 
 fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), String> {
     for (name, value) in environment {

@@ -32,6 +32,9 @@ fn describe(status: &Status, now: u64) -> String {
         Door::Token => "token: who has a link of peercamctl share may watch",
     };
     let mut text = format!("peercam-agent {version}, up {up}\nkey {key}\ndoor {door}\n");
+    if let Some(reason) = &status.safe_mode {
+        text += &format!("safe mode, because of {reason}: see the watchdog's log\n");
+    }
     if status.hosts.is_empty() {
         text += "waits in no room: set rendezvous.urls, or add one with peercamctl startWebRTC\n";
     }

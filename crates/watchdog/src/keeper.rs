@@ -1,0 +1,264 @@
+//! Keeps the [`Record`] in a file, from a thread of its own: storage that is slow, full or gone
+//! holds nothing up.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::{
+    log,
+    record::{MAX_SIZE, Record, Reset, Traces},
+};
+
+/// The file's name in `state-dir`.
+pub const FILE_NAME: &str = "record.toml";
+/// Storage that takes longer to read at the start is not waited for.
+const READ_PATIENCE: Duration = Duration::from_secs(3);
+/// Least time between two writes for what can wait, such as a service that crashes in a loop:
+/// flash wears.
+const WRITE_PAUSE: Duration = Duration::from_secs(60);
+/// The running time is written so often, if nothing else is.
+const UPTIME_PAUSE: Duration = Duration::from_secs(60 * 60);
+
+/// The record of this device.
+#[derive(Debug)]
+pub struct Keeper {
+    record: Record,
+    /// None: it is only in memory.
+    writer: Option<Writer>,
+    /// When it is next to be written.
+    due: Instant,
+    written_at: Instant,
+}
+
+impl Keeper {
+    /// Reads the record in `folder` and takes note of this start; how the one before ended, if
+    /// that is known. A record that can't be read begins anew, with a word.
+    pub fn open(folder: Option<&Path>, traces: &Traces, now: Instant) -> (Self, Option<Reset>) {
+        let uptime = uptime();
+        let mut reset = None;
+        let mut record = Record::new(traces, uptime);
+        let mut writer = None;
+        if let Some(folder) = folder {
+            let path = folder.join(FILE_NAME);
+            match read_within(path.clone(), READ_PATIENCE) {
+                Ok(Some(read)) => {
+                    record = read;
+                    reset = record.begin(traces, uptime);
+                }
+                Ok(None) => {}
+                Err(problem) => log::warn(format_args!(
+                    "{}: {problem}: the record of resets begins anew",
+                    path.display()
+                )),
+            }
+            writer = Writer::start(path)
+                .inspect_err(|error| log::warn(format_args!("resets are not recorded: {error}")))
+                .ok();
+        }
+        let mut keeper = Self { record, writer, due: now, written_at: now };
+        keeper.write(now);
+        (keeper, reset)
+    }
+
+    /// What is known.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Changes what is known; it is written soon.
+    pub fn note(&mut self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record);
+        self.due = self.due.min(self.written_at + WRITE_PAUSE);
+    }
+
+    /// Changes what is known, and has it written at once: for what the next start has to find.
+    pub fn note_now(&mut self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record);
+        self.write(Instant::now());
+    }
+
+    /// Waits up to `patience` until everything is written.
+    ///
+    /// # Errors
+    ///
+    /// Why it isn't, in words.
+    pub fn settle(&self, patience: Duration) -> Result<(), String> {
+        match &self.writer {
+            Some(writer) => writer.settle(patience),
+            None => Err("there is no file for it".to_owned()),
+        }
+    }
+
+    /// Has it written if it is time to.
+    pub fn serve(&mut self, now: Instant) {
+        if now >= self.due {
+            self.write(now);
+        }
+    }
+
+    /// When the next [`Keeper::serve`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.writer.as_ref().map(|_| self.due)
+    }
+
+    fn write(&mut self, now: Instant) {
+        self.record.keep_time(uptime());
+        if let Some(writer) = &self.writer {
+            writer.write(self.record.encode());
+        }
+        self.written_at = now;
+        self.due = now + UPTIME_PAUSE;
+    }
+}
+
+/// How long the device has been running.
+pub fn uptime() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// When the newest dump of a kernel's end was written (`/sys/fs/pstore`, where it is mounted).
+pub fn newest_dump(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let dumps = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"dmesg-"));
+    let times = dumps.filter_map(|entry| u64::try_from(entry.metadata().ok()?.mtime()).ok());
+    times.max().unwrap_or(0)
+}
+
+/// The record in a file; none where there is no file.
+fn read(path: &Path) -> Result<Option<Record>, String> {
+    let mut text = String::new();
+    // Not blocking, should the file be something else.
+    match OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
+        Ok(file) => file.take(MAX_SIZE).read_to_string(&mut text).map_err(|e| e.to_string())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    Record::parse(&text).map(Some).map_err(|error| error.to_string())
+}
+
+fn read_within(path: PathBuf, patience: Duration) -> Result<Option<Record>, String> {
+    let (sender, result): (_, Receiver<_>) = sync_channel(1);
+    spawn(move || drop(sender.send(read(&path)))).map_err(|error| error.to_string())?;
+    result
+        .recv_timeout(patience)
+        .unwrap_or_else(|_| Err(format!("not read within {patience:?}, the storage hangs")))
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().stack_size(64 * 1024).spawn(work).map(drop)
+}
+
+/// Writes texts to a file, the newest one only.
+#[derive(Debug)]
+struct Writer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// To be written.
+    next: Option<String>,
+    /// It is being written now.
+    busy: bool,
+    /// What came of the last attempt, if it failed.
+    failure: Option<String>,
+    ended: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    fn start(path: PathBuf) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let thread = shared.clone();
+        spawn(move || work(&thread, &path))?;
+        Ok(Self { shared })
+    }
+
+    fn write(&self, text: String) {
+        self.shared.lock().next = Some(text);
+        self.shared.changed.notify_all();
+    }
+
+    fn settle(&self, patience: Duration) -> Result<(), String> {
+        let pending = |state: &mut State| state.next.is_some() || state.busy;
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), patience, pending);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &state.failure {
+            _ if waited.timed_out() => Err(format!("the storage takes longer than {patience:?}")),
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.lock().ended = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+fn work(shared: &Shared, path: &Path) {
+    let mut state = shared.lock();
+    loop {
+        if let Some(text) = state.next.take() {
+            state.busy = true;
+            drop(state);
+            let written = replace(path, text.as_bytes()).map_err(|error| error.to_string());
+            state = shared.lock();
+            let failure = written.err();
+            if let (Some(failure), None) = (&failure, &state.failure) {
+                log::warn(format_args!("{}: not written: {failure}", path.display()));
+            }
+            (state.busy, state.failure) = (false, failure);
+            shared.changed.notify_all();
+        } else if state.ended {
+            return;
+        } else {
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// After a power failure the file is there whole, as it was or as it is to be. Its folder is made
+/// where it is missing.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let draft = path.with_extension("new");
+    let flags = nix::libc::O_NOFOLLOW;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(folder)?.sync_all()
+}

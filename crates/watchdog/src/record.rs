@@ -1,0 +1,417 @@
+//! What is kept across resets: how often the device started and why, and what services said last.
+//! Data and decisions only; [`crate::keeper`] reads and writes it.
+//!
+//! Time is the device's own running time over all its starts, in seconds: a camera without a
+//! battery doesn't know the date, and steps of the clock change nothing here.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// The layout of the file; another one is not read.
+const VERSION: u32 = 1;
+/// Resets that are remembered one by one.
+const MAX_RESETS: usize = 16;
+/// Services that are remembered: a configuration that changes leaves old names behind.
+const MAX_SERVICES: usize = 32;
+/// Longest text of a reason or last words, in bytes.
+const MAX_TEXT: usize = 256;
+/// Largest file that is read, in bytes: far above what the limits here allow.
+pub const MAX_SIZE: u64 = 64 * 1024;
+/// A day of running time.
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// The record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Record {
+    version: u32,
+    /// Starts of the device.
+    pub boots: u64,
+    /// Starts of the watchdog itself while the device went on running.
+    #[serde(default)]
+    pub watchdog_restarts: u64,
+    /// Resets without [`Record::proved_stable`] or an end on purpose in between.
+    #[serde(default)]
+    pub resets_in_a_row: u32,
+    /// Which start of the device this is, as the kernel names it.
+    boot_id: String,
+    /// Running time of all earlier starts.
+    #[serde(default)]
+    earlier_seconds: u64,
+    /// Running time of this one, when the record was last written.
+    #[serde(default)]
+    uptime_seconds: u64,
+    /// It was stopped on purpose.
+    #[serde(default)]
+    stopped: bool,
+    /// Why the watchdog is about to reset the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    intent: Option<String>,
+    /// When the newest dump of a kernel's end was written that is known already.
+    #[serde(default)]
+    dump_seconds: u64,
+    /// How often each kind of end was found.
+    #[serde(default)]
+    pub ends: BTreeMap<Kind, u64>,
+    /// By name.
+    #[serde(default)]
+    pub services: BTreeMap<String, ServiceRecord>,
+    /// The latest ones, the last one last.
+    #[serde(default)]
+    pub resets: Vec<Reset>,
+}
+
+/// What is remembered of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServiceRecord {
+    /// How often it failed.
+    pub failures: u64,
+    /// Why it did last.
+    pub cause: String,
+    /// The last it had said about itself then.
+    pub last_words: String,
+}
+
+/// A reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reset {
+    /// The device's running time when it was found.
+    pub at_seconds: u64,
+    /// What ended the start before.
+    pub kind: Kind,
+    /// In words.
+    pub reason: String,
+}
+
+/// What ended a start of the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The watchdog was stopped first: a shutdown or reboot on purpose.
+    Stopped,
+    /// The watchdog reset it.
+    Watchdog,
+    /// The kernel came to its end, and left a dump.
+    Kernel,
+    /// The hardware says that it did it.
+    Hardware,
+    /// Nobody says: power was cut, most likely.
+    Unknown,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "on purpose",
+            Self::Watchdog => "by the watchdog",
+            Self::Kernel => "by the kernel",
+            Self::Hardware => "by the hardware",
+            Self::Unknown => "for no known reason",
+        })
+    }
+}
+
+/// What this start of the device knows about how the one before ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// The kernel's name for this start (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// What the hardware watchdog's driver says about the last reset, in words.
+    pub hardware: Option<String>,
+    /// When the newest dump of a kernel's end was written, in seconds after 1970; 0 without any.
+    pub dump_seconds: u64,
+}
+
+/// Why a record is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// No text, or no record.
+    #[error("it makes no sense ({0})")]
+    Syntax(String),
+    /// Of another program version.
+    #[error("it has the layout {0}, and this program knows {VERSION}")]
+    Version(u32),
+}
+
+impl Record {
+    /// The first one of a device, or the one after one that was lost.
+    pub fn new(traces: &Traces, uptime: Duration) -> Self {
+        Self {
+            version: VERSION,
+            boots: 1,
+            watchdog_restarts: 0,
+            resets_in_a_row: 0,
+            boot_id: cut(&traces.boot_id),
+            earlier_seconds: 0,
+            uptime_seconds: uptime.as_secs(),
+            stopped: false,
+            intent: None,
+            dump_seconds: traces.dump_seconds,
+            ends: BTreeMap::new(),
+            services: BTreeMap::new(),
+            resets: Vec::new(),
+        }
+    }
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    ///
+    /// When it is none of a record.
+    pub fn parse(text: &str) -> Result<Self, RecordError> {
+        let record: Self = toml::from_str(text).map_err(|error| {
+            RecordError::Syntax(error.message().lines().collect::<Vec<_>>().join(" "))
+        })?;
+        if record.version != VERSION {
+            return Err(RecordError::Version(record.version));
+        }
+        Ok(record.bounded())
+    }
+
+    /// The text for a file.
+    pub fn encode(&self) -> String {
+        // It has nothing that TOML can't say: no maps with keys that are no text, no none in lists.
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Whoever wrote it: limits hold.
+    fn bounded(mut self) -> Self {
+        let excess = self.resets.len().saturating_sub(MAX_RESETS);
+        self.resets.drain(..excess);
+        while self.services.len() > MAX_SERVICES {
+            self.services.pop_last();
+        }
+        self
+    }
+
+    /// Takes note of this start; how the one before ended, unless only the watchdog was restarted.
+    pub fn begin(&mut self, traces: &Traces, uptime: Duration) -> Option<Reset> {
+        let intent = self.intent.take();
+        let stopped = std::mem::take(&mut self.stopped);
+        if self.boot_id == traces.boot_id {
+            self.watchdog_restarts = self.watchdog_restarts.saturating_add(1);
+            self.uptime_seconds = uptime.as_secs();
+            return None;
+        }
+        let dump = traces.dump_seconds != 0 && traces.dump_seconds != self.dump_seconds;
+        let (kind, reason) = match (intent, &traces.hardware) {
+            (Some(intent), _) => (Kind::Watchdog, intent),
+            (None, _) if dump => (Kind::Kernel, "there is a dump in /sys/fs/pstore".to_owned()),
+            (None, Some(hardware)) => (Kind::Hardware, hardware.clone()),
+            (None, None) if stopped => (Kind::Stopped, "shut down or rebooted".to_owned()),
+            (None, None) => (Kind::Unknown, "power cut, or a hang that left no trace".to_owned()),
+        };
+        self.boots = self.boots.saturating_add(1);
+        self.boot_id = cut(&traces.boot_id);
+        self.dump_seconds = traces.dump_seconds;
+        self.earlier_seconds = self.earlier_seconds.saturating_add(self.uptime_seconds);
+        self.uptime_seconds = uptime.as_secs();
+        self.resets_in_a_row = match kind {
+            Kind::Stopped => 0,
+            _ => self.resets_in_a_row.saturating_add(1),
+        };
+        let count = self.ends.entry(kind).or_default();
+        *count = count.saturating_add(1);
+        let reset = Reset { at_seconds: self.running(uptime), kind, reason: cut(&reason) };
+        if kind != Kind::Stopped {
+            self.resets.push(reset.clone());
+            *self = std::mem::replace(self, Self::new(traces, uptime)).bounded();
+        }
+        Some(reset)
+    }
+
+    /// The device's running time over all starts, in seconds.
+    pub fn running(&self, uptime: Duration) -> u64 {
+        self.earlier_seconds.saturating_add(uptime.as_secs())
+    }
+
+    /// To be told before it is written.
+    pub fn keep_time(&mut self, uptime: Duration) {
+        self.uptime_seconds = uptime.as_secs();
+    }
+
+    /// How many resets by the watchdog or the hardware were found in the last day of running time.
+    pub fn resets_today(&self, uptime: Duration) -> u32 {
+        let since = self.running(uptime).saturating_sub(DAY_SECONDS);
+        let forced = |reset: &&Reset| matches!(reset.kind, Kind::Watchdog | Kind::Hardware);
+        let recent = self.resets.iter().filter(forced).filter(|reset| reset.at_seconds >= since);
+        u32::try_from(recent.count()).unwrap_or(u32::MAX)
+    }
+
+    /// A service failed.
+    pub fn failed(&mut self, service: &str, cause: &str, last_words: Option<&str>) {
+        if self.services.len() >= MAX_SERVICES && !self.services.contains_key(service) {
+            return;
+        }
+        let record = self.services.entry(service.to_owned()).or_default();
+        record.failures = record.failures.saturating_add(1);
+        record.cause = cut(cause);
+        record.last_words = cut(last_words.unwrap_or_default());
+    }
+
+    /// It has run so long without trouble that earlier resets are no part of a row.
+    pub fn proved_stable(&mut self) {
+        self.resets_in_a_row = 0;
+    }
+
+    /// The watchdog is going to reset the device.
+    pub fn intend(&mut self, reason: &str) {
+        self.intent = Some(cut(reason));
+    }
+
+    /// It isn't any more.
+    pub fn forget_intent(&mut self) {
+        self.intent = None;
+    }
+
+    /// The watchdog was stopped on purpose.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TEXT)].replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn traces(boot: u32) -> Traces {
+        Traces { boot_id: format!("boot {boot}"), ..Traces::default() }
+    }
+
+    fn minutes(minutes: u64) -> Duration {
+        Duration::from_secs(60 * minutes)
+    }
+
+    /// Written and read back, as between two starts.
+    fn again(record: &Record) -> Record {
+        let read = Record::parse(&record.encode()).unwrap();
+        assert_eq!(read, *record);
+        read
+    }
+
+    #[test]
+    fn the_reason_that_was_written_down_is_found_by_the_next_start() {
+        let mut record = Record::new(&traces(1), minutes(0));
+        record.intend("agent: failed 10 times in a row");
+        record.keep_time(minutes(7));
+        let mut record = again(&record);
+        let reset = record.begin(&traces(2), minutes(0)).unwrap();
+        assert_eq!(reset.kind, Kind::Watchdog);
+        assert_eq!(reset.reason, "agent: failed 10 times in a row");
+        assert_eq!(reset.at_seconds, 7 * 60);
+        assert_eq!((record.boots, record.resets_in_a_row), (2, 1));
+        // And not by the one after.
+        let reset = again(&record).begin(&traces(3), minutes(0)).unwrap();
+        assert_eq!(reset.kind, Kind::Unknown);
+    }
+
+    #[test]
+    fn what_the_device_says_is_believed_in_this_order() {
+        let mut record = Record::new(&traces(1), minutes(0));
+        let hardware = Some("the watchdog's time ran out".to_owned());
+        let mut number = 1;
+        let mut kind = |record: &mut Record, hardware: &Option<String>, dump_seconds| {
+            number += 1;
+            let traces = Traces { hardware: hardware.clone(), dump_seconds, ..traces(number) };
+            record.begin(&traces, minutes(0)).unwrap().kind
+        };
+        record.stop();
+        assert_eq!(kind(&mut record, &None, 0), Kind::Stopped);
+        assert_eq!(kind(&mut record, &None, 0), Kind::Unknown);
+        record.stop();
+        assert_eq!(kind(&mut record, &hardware, 0), Kind::Hardware, "it hung while it stopped");
+        assert_eq!(kind(&mut record, &hardware, 5), Kind::Kernel);
+        assert_eq!(kind(&mut record, &hardware, 5), Kind::Hardware, "a dump that is known");
+        record.intend("broken");
+        assert_eq!(kind(&mut record, &hardware, 6), Kind::Watchdog);
+        let counts: Vec<u64> = record.ends.values().copied().collect();
+        assert_eq!(counts, [1, 1, 1, 2, 1]);
+    }
+
+    #[test]
+    fn a_row_of_resets_ends_with_a_stable_time_or_a_stop() {
+        let mut record = Record::new(&traces(0), minutes(0));
+        for boot in 1..=3 {
+            record.begin(&traces(boot), minutes(0));
+            assert_eq!(record.resets_in_a_row, boot);
+        }
+        record.proved_stable();
+        record.begin(&traces(4), minutes(0));
+        assert_eq!(record.resets_in_a_row, 1);
+        record.stop();
+        record.begin(&traces(5), minutes(0));
+        assert_eq!(record.resets_in_a_row, 0);
+    }
+
+    #[test]
+    fn a_restart_of_the_watchdog_is_no_reset() {
+        let mut record = Record::new(&traces(1), minutes(0));
+        record.stop();
+        assert_eq!(record.begin(&traces(1), minutes(3)), None);
+        assert_eq!((record.boots, record.watchdog_restarts), (1, 1));
+        assert_eq!(record.begin(&traces(2), minutes(0)).unwrap().kind, Kind::Unknown);
+    }
+
+    #[test]
+    fn a_day_is_one_of_running_time() {
+        let mut record = Record::new(&traces(0), minutes(0));
+        for boot in 1..=5 {
+            record.intend("broken");
+            record.keep_time(minutes(60));
+            record.begin(&traces(boot), minutes(0));
+        }
+        // Found at 1, 2, 3, 4 and 5 hours.
+        assert_eq!(record.resets_today(minutes(0)), 5);
+        assert_eq!(record.resets_today(minutes(20 * 60)), 5);
+        assert_eq!(record.resets_today(minutes(20 * 60 + 1)), 4);
+        assert_eq!(record.resets_today(minutes(30 * 60)), 0);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut record = Record::new(&traces(0), minutes(0));
+        for number in 0..1000 {
+            record.intend(&"ü\n".repeat(1000));
+            record.begin(&traces(number + 1), minutes(0));
+            record.failed(&format!("service-{number}"), &"x".repeat(1000), Some("\"\\\u{1b}"));
+        }
+        assert!((record.encode().len() as u64) < MAX_SIZE, "{}", record.encode().len());
+        again(&record);
+    }
+
+    #[test]
+    fn nonsense_and_other_layouts_are_refused_in_words() {
+        assert!(Record::parse("").unwrap_err().to_string().contains("version"));
+        assert!(Record::parse("\0\0\0").is_err());
+        let other =
+            Record::new(&traces(1), minutes(0)).encode().replace("version = 1", "version = 2");
+        assert!(Record::parse(&other).unwrap_err().to_string().contains("layout 2"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_record_is_refused_or_bounded(at in 0..400usize, byte: u8) {
+            let mut record = Record::new(&traces(1), minutes(0));
+            record.intend("broken");
+            record.begin(&traces(2), minutes(1));
+            record.failed("agent", "exited with code 1", Some("two viewers"));
+            let mut bytes = record.encode().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(mut record) = Record::parse(&String::from_utf8_lossy(&bytes)) {
+                record.begin(&traces(3), minutes(1));
+                record.resets_today(minutes(1));
+                prop_assert!((record.encode().len() as u64) < MAX_SIZE);
+            }
+        }
+    }
+}
