@@ -40,7 +40,7 @@ use crate::{
     system::unix_time,
     telemetry::Telemetry,
     tls::Tls,
-    whep,
+    whep::{self, Desk},
 };
 
 /// What all requests share.
@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     /// Counts the other connections.
     pub(crate) http: Arc<Gate>,
     pub(crate) tasks: Tasks,
+    /// The sessions of standard players.
+    pub(crate) desk: Arc<Desk>,
     /// Other nodes that serve the same rooms.
     pub(crate) cluster: Option<Arc<Cluster>>,
 }

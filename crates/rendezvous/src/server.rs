@@ -35,6 +35,7 @@ use crate::{
     telemetry::Telemetry,
     tls::{Tls, TlsError},
     webhooks::{Hook, WebhookError, Webhooks},
+    whep::Desk,
 };
 
 /// Longest life of an HTTP connection that does not become a WebSocket: bounds what a client
@@ -244,7 +245,9 @@ impl Server {
             }
         };
         let rooms = Rooms::new(Settings::new(&config), claims, telemetry.clone(), cluster.clone());
+        let node = cluster.as_ref().map(|cluster| cluster.node());
         let shared = Arc::new(Shared {
+            desk: Arc::new(Desk::new(control.clone(), node)),
             control: control.clone(),
             telemetry,
             cluster: cluster.clone(),
@@ -258,7 +261,8 @@ impl Server {
         if let Some(cluster) = cluster.clone() {
             let ice_bytes = shared.rooms.settings().ice_servers.renewed_bytes();
             let rules = Rules::for_viewer(limits, config.liveness, ice_bytes);
-            tasks.spawn(cluster::run(cluster, shared.rooms.clone(), rules, tasks.stopped()));
+            let (rooms, desk) = (shared.rooms.clone(), shared.desk.clone());
+            tasks.spawn(cluster::run(cluster, rooms, rules, desk, tasks.stopped()));
         }
         let http = HttpServer {
             gate,

@@ -132,6 +132,44 @@ pub(crate) enum Message {
     Check { visits: Vec<VisitId> },
     /// To the viewer's node: there is no such camera here, or not this visit any more.
     NotHere { visit: VisitId },
+    /// To the node that has an HTTP player's session: a request came to me instead.
+    Errand {
+        /// From now on.
+        number: u64,
+        errand: Errand,
+    },
+    /// To the node that the request came to.
+    Replied { number: u64, reply: Reply },
+}
+
+/// What a player wants of its session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Errand {
+    pub(crate) room: RoomId,
+    /// The session's name.
+    pub(crate) session: String,
+    /// What the player showed.
+    pub(crate) token: Option<String>,
+    pub(crate) wants: Wants,
+}
+
+/// To do what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Wants {
+    /// As it came, and the entity tags of `If-Match`.
+    Patch { tags: Vec<String>, fragment: String },
+    /// The end of it.
+    Delete {},
+}
+
+/// What the player is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    /// Of HTTP.
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,6 +227,23 @@ mod tests {
             Message::Ended { visit, number: 1, error: Error::new(ErrorCode::Full, "full") },
             Message::Check { visits: vec![visit] },
             Message::NotHere { visit },
+            Message::Errand {
+                number: 4,
+                errand: Errand {
+                    room: "front.door".parse().unwrap(),
+                    session: "name".into(),
+                    token: None,
+                    wants: Wants::Patch { tags: vec!["*".into()], fragment: "a=mid:0".into() },
+                },
+            },
+            Message::Replied {
+                number: 4,
+                reply: Reply {
+                    status: 204,
+                    headers: vec![("etag".into(), "\"0\"".into())],
+                    body: String::new(),
+                },
+            },
         ] {
             assert_eq!(decode(&encode(node(), &message)), Some((node(), message)));
         }

@@ -10,6 +10,7 @@
 //! | `cameras` | which node has which camera |
 //! | `visits` | this node's viewers, at cameras of other nodes |
 //! | `guests` | other nodes' viewers, at cameras of this one |
+//! | `errands` | requests of HTTP players that belong to another node |
 //! | `figures` | what is counted |
 //! | `nats` | the connection, and what is read from it and written to it |
 //!
@@ -33,6 +34,7 @@ pub mod config;
 
 mod cameras;
 mod claims;
+mod errands;
 mod figures;
 mod guests;
 mod message;
@@ -58,13 +60,16 @@ use self::{
     cameras::{Cameras, Task},
     claims::SharedClaims,
     config::ClusterConfig,
+    errands::Errands,
     figures::{Figures, Now},
-    message::{NodeId, VisitId},
+    message::{Message, VisitId},
     nats::Line,
     nodes::Nodes,
     visits::Visits,
 };
 pub(crate) use self::{
+    errands::NoReply,
+    message::{Errand, NodeId, Reply, Wants},
     nats::run,
     visits::{Place, Said, ViewerNumber},
 };
@@ -95,6 +100,7 @@ struct State {
     nodes: Nodes,
     cameras: Cameras,
     visits: Visits,
+    errands: Errands,
     /// The connection, or why there is none, in words for anybody.
     line: Result<Line, String>,
     /// Whether there has been a connection.
@@ -146,6 +152,7 @@ impl Cluster {
                 nodes: Nodes::default(),
                 cameras: Cameras::new(node),
                 visits: Visits::new(figures.clone()),
+                errands: Errands::default(),
                 line: Err("not connected to NATS yet".to_owned()),
                 was_connected: false,
                 suspects: HashSet::new(),
@@ -164,6 +171,11 @@ impl Cluster {
     /// Whether other nodes could be reached at some time since the start.
     pub(crate) fn was_connected(&self) -> bool {
         self.lock().was_connected
+    }
+
+    /// This node's id.
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
     }
 
     /// Adds what is counted here.
@@ -256,6 +268,33 @@ impl Cluster {
         }
     }
 
+    // For standard players.
+
+    /// Has another node do what a player wants of a session there.
+    pub(crate) async fn ask(&self, node: NodeId, errand: Errand) -> Result<Reply, NoReply> {
+        let unreachable = |reason: &str| NoReply::Unreachable(reason.to_owned());
+        let (line, number, reply) = {
+            let mut state = self.lock();
+            let line = state.line.clone().map_err(NoReply::Unreachable)?;
+            if !state.nodes.is_alive(node) {
+                return Err(NoReply::Gone);
+            }
+            let begun = state.errands.begin(node);
+            let (number, reply) = begun.ok_or_else(|| unreachable("too many wait for others"))?;
+            (line, number, reply)
+        };
+        let replied = async {
+            line.send(node, Message::Errand { number, errand }).await;
+            reply.await
+        };
+        match timeout(errands::PATIENCE, replied).await {
+            Ok(Ok(reply)) => Ok(reply),
+            // Forgotten: the connection broke.
+            Ok(Err(_)) => Err(unreachable("the connection between the servers broke")),
+            Err(_) => Err(unreachable("it does not answer")),
+        }
+    }
+
     /// This node ends: from now on its viewers leave without a word to their cameras, whose
     /// streams can go on.
     pub(crate) fn close(&self) {
@@ -290,6 +329,7 @@ impl Cluster {
         }
         state.line = Err(reason.to_owned());
         state.visits.disconnect();
+        state.errands.forget();
         state.cameras.forget();
         state.nodes = Nodes::default();
     }
@@ -353,6 +393,10 @@ impl Cluster {
 
     fn not_here(&self, node: NodeId, visit: VisitId) {
         self.lock().visits.not_here(node, visit, Instant::now());
+    }
+
+    fn replied(&self, node: NodeId, number: u64, reply: Reply) {
+        self.lock().errands.end(node, number, reply);
     }
 
     fn check(&self, node: NodeId, visits: &[VisitId]) {

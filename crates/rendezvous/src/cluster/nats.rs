@@ -29,12 +29,16 @@ use super::{
     cameras::{Hosting, Task},
     claims,
     config::{ClusterConfig, Login},
+    errands,
     figures::Figures,
     guests::Guests,
-    message::{MAX_PAYLOAD, Message, NodeId, VisitId, decode, encode, node_subject, nodes_subject},
+    message::{
+        Errand, MAX_PAYLOAD, Message, NodeId, Reply, VisitId, decode, encode, node_subject,
+        nodes_subject,
+    },
     nodes::{BEAT, SILENCE},
 };
-use crate::{connection::Rules, rooms::Rooms};
+use crate::{connection::Rules, rooms::Rooms, whep::Desk};
 
 /// Longest wait for one answer of NATS.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
@@ -124,6 +128,7 @@ pub(crate) async fn run(
     cluster: Arc<Cluster>,
     rooms: Arc<Rooms>,
     rules: Rules,
+    desk: Arc<Desk>,
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = std::pin::pin!(stop);
@@ -132,7 +137,7 @@ pub(crate) async fn run(
         let error = tokio::select! {
             biased;
             () = &mut stop => return,
-            error = connect_and_serve(&cluster, &rooms, rules) => error,
+            error = connect_and_serve(&cluster, &rooms, rules, &desk) => error,
         };
         let reason = format!("{error:#}");
         if cluster.alone().is_none() {
@@ -159,8 +164,9 @@ async fn connect_and_serve(
     cluster: &Arc<Cluster>,
     rooms: &Arc<Rooms>,
     rules: Rules,
+    desk: &Arc<Desk>,
 ) -> anyhow::Error {
-    let attempt = async { Session::connect(cluster, rooms, rules).await?.serve().await };
+    let attempt = async { Session::connect(cluster, rooms, rules, desk).await?.serve().await };
     match attempt.await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -178,6 +184,9 @@ struct Session {
     cameras: Store,
     guests: Guests,
     ended: mpsc::Receiver<(NodeId, VisitId)>,
+    /// What other nodes ask for, and what is being done of it.
+    desk: Arc<Desk>,
+    errands: JoinSet<()>,
     /// When this node last heard itself by way of NATS.
     echo: Instant,
     /// Ends with the session.
@@ -189,6 +198,7 @@ impl Session {
         cluster: &Arc<Cluster>,
         rooms: &Arc<Rooms>,
         rules: Rules,
+        desk: &Arc<Desk>,
     ) -> anyhow::Result<Self> {
         let config = &cluster.config;
         let (event, events) = mpsc::channel(1);
@@ -245,6 +255,8 @@ impl Session {
             cameras,
             ended,
             echo: Instant::now(),
+            desk: desk.clone(),
+            errands: JoinSet::new(),
             tasks,
         })
     }
@@ -327,6 +339,8 @@ impl Session {
             Message::Ended { visit, number, error } => cluster.ended(node, visit, number, error),
             Message::NotHere { visit } => cluster.not_here(node, visit),
             Message::Check { visits } => cluster.check(node, &visits),
+            Message::Errand { number, errand } => self.run_errand(node, number, errand),
+            Message::Replied { number, reply } => cluster.replied(node, number, reply),
             Message::Alive { .. } | Message::Leaving {} => {}
         }
     }
@@ -352,6 +366,19 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Does what a player wants of a session here whose request came to another node.
+    fn run_errand(&mut self, node: NodeId, number: u64, errand: Errand) {
+        while self.errands.try_join_next().is_some() {}
+        if self.errands.len() >= errands::MOST {
+            return self.line.send_now(node, Message::Replied { number, reply: Reply::busy() });
+        }
+        let (desk, line) = (self.desk.clone(), self.line.clone());
+        self.errands.spawn(async move {
+            let reply = desk.answer(errand).await;
+            line.send(node, Message::Replied { number, reply }).await;
+        });
     }
 
     /// Deletes what nodes left behind that ended without a word.

@@ -15,13 +15,11 @@ use peercam_protocol::{
     RoomId,
     signalling::{Error, ErrorCode, IceServer, Pass, ToViewer},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::{sync::oneshot, time::timeout};
 use tracing::debug;
 
 use crate::{
+    cluster::{Errand, NoReply, Wants},
     connection::Rules,
     door::Shown,
     endpoints::{Origin, Shared, client_address, room_in},
@@ -32,11 +30,12 @@ use crate::{
 };
 
 use super::{
-    fragment::Fragment,
+    SDP_FRAGMENT,
+    desk::response_of,
     problem::Problem,
     sdp::{Answer, Offer},
-    session::{Command, Condition, Patched, Session, next},
-    sessions::{Sessions, TokenDigest},
+    session::{Session, next},
+    sessions::{TokenDigest, node_of},
 };
 
 /// What stands before the room.
@@ -53,7 +52,6 @@ const FRAGMENT_BYTES: usize = 16 * 1024;
 const DISCARDED_BYTES: usize = 1024 * 1024;
 
 const SDP: &str = "application/sdp";
-const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
@@ -78,12 +76,11 @@ const PREFLIGHT: [(HeaderName, &str); 3] = [
 /// What all requests share.
 struct Whep {
     shared: Arc<Shared>,
-    sessions: Arc<Sessions>,
 }
 
 /// The addresses.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let whep = Arc::new(Whep { shared, sessions: Arc::default() });
+    let whep = Arc::new(Whep { shared });
     Router::new().route("/whep/", any(serve)).route("/whep/{*path}", any(serve)).with_state(whep)
 }
 
@@ -119,8 +116,11 @@ async fn serve(State(whep): State<Arc<Whep>>, request: Request<Body>) -> Respons
             }
         },
         Ok(Target::Session(room, name)) => match *request.method() {
-            Method::PATCH => whep.patch(&room, &name, request).await,
-            Method::DELETE => whep.delete(&room, &name, request.headers()).await,
+            Method::PATCH => whep.patch(room, name, request).await,
+            Method::DELETE => {
+                let token = bearer(request.headers());
+                whep.run(Errand { room, session: name, token, wants: Wants::Delete {} }).await
+            }
             Method::OPTIONS => Ok(options("PATCH, DELETE, OPTIONS", ACCEPT_PATCH, SDP_FRAGMENT)),
             _ => Err(not_allowed(
                 "PATCH, DELETE, OPTIONS",
@@ -161,7 +161,8 @@ impl Whep {
         let seat = shared.rooms.watch(room.clone(), &outbox, Visitor { shown, address })?;
         let ice_servers = welcome(&outbox, &room).await?;
         let digest = TokenDigest::of(token.as_deref());
-        let (place, commands) = self.sessions.enter(room.clone(), digest).ok_or_else(no_random)?;
+        let (place, commands) =
+            shared.desk.sessions.enter(room.clone(), digest).ok_or_else(no_random)?;
         let pass = match token {
             Some(token) => {
                 let nonce = nonce().ok_or_else(no_random)?;
@@ -195,55 +196,29 @@ impl Whep {
     /// A player has candidates, or restarts ICE.
     async fn patch(
         &self,
-        room: &RoomId,
-        name: &str,
+        room: RoomId,
+        session: String,
         request: Request<Body>,
     ) -> Result<Response, Problem> {
-        let session = self.session(room, name, request.headers())?;
         must_be(SDP_FRAGMENT, ACCEPT_PATCH, request.headers())?;
-        let condition = condition(request.headers());
-        let text = self.read(request, FRAGMENT_BYTES).await?;
-        let most = self.shared.config().limits.candidates as usize;
-        let fragment = Fragment::parse(&text, most)
-            .map_err(|problem| Problem::new(StatusCode::BAD_REQUEST, problem))?;
-        let (reply, patched) = oneshot::channel();
-        tell(&session, Command::Patch { fragment, condition, reply })?;
-        match patched.await.map_err(|_| Problem::no_session())?? {
-            Patched::Taken => Ok(StatusCode::NO_CONTENT.into_response()),
-            Patched::Restarted { tag, fragment } => {
-                let headers =
-                    [(header::CONTENT_TYPE, SDP_FRAGMENT.to_owned()), (header::ETAG, tag)];
-                Ok((headers, fragment).into_response())
-            }
-        }
+        let (token, tags) = (bearer(request.headers()), tags(request.headers()));
+        let fragment = self.read(request, FRAGMENT_BYTES).await?;
+        let wants = Wants::Patch { tags, fragment };
+        self.run(Errand { room, session, token, wants }).await
     }
 
-    /// A player leaves.
-    async fn delete(
-        &self,
-        room: &RoomId,
-        name: &str,
-        headers: &HeaderMap,
-    ) -> Result<Response, Problem> {
-        let session = self.session(room, name, headers)?;
-        let (reply, gone) = oneshot::channel();
-        tell(&session, Command::Delete { reply })?;
-        // However it ended: it is gone.
-        _ = gone.await;
-        Ok(StatusCode::OK.into_response())
-    }
-
-    fn session(
-        &self,
-        room: &RoomId,
-        name: &str,
-        headers: &HeaderMap,
-    ) -> Result<mpsc::Sender<Command>, Problem> {
-        let token = TokenDigest::of(bearer(headers).as_deref());
-        match self.sessions.find(room, name, &token) {
-            Some((session, true)) => Ok(session),
-            Some((_, false)) => Err(Problem::not_the_sessions_token()),
-            None => Err(Problem::no_session()),
+    /// What a player wants of its session, which may be at another node.
+    async fn run(&self, errand: Errand) -> Result<Response, Problem> {
+        let Shared { desk, cluster, .. } = &*self.shared;
+        let node = node_of(&errand.session);
+        let elsewhere = cluster.as_ref().zip(node).filter(|(it, node)| it.node() != *node);
+        match elsewhere {
+            Some((cluster, node)) => match cluster.ask(node, errand).await {
+                Ok(reply) => Ok(response_of(reply)),
+                Err(NoReply::Gone) => Err(Problem::no_session()),
+                Err(NoReply::Unreachable(reason)) => Err(Problem::unreachable(&reason)),
+            },
+            None => desk.carry_out(errand).await,
         }
     }
 
@@ -277,14 +252,6 @@ async fn collect(body: Body, most: usize) -> Result<Vec<u8>, Problem> {
     }
     let message = format!("the body has more than {most} bytes: the limit");
     Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message))
-}
-
-/// Hands a request to its session.
-fn tell(session: &mpsc::Sender<Command>, command: Command) -> Result<(), Problem> {
-    session.try_send(command).map_err(|error| match error {
-        mpsc::error::TrySendError::Full(_) => Problem::too_fast(),
-        mpsc::error::TrySendError::Closed(_) => Problem::no_session(),
-    })
 }
 
 /// What a viewer is told first: the ICE servers, where the camera is there.
@@ -376,26 +343,21 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// `If-Match`, as far as a session has a use for it.
-fn condition(headers: &HeaderMap) -> Condition {
+/// The entity tags of `If-Match`.
+fn tags(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::IF_MATCH).into_iter();
-    let tags: Vec<String> = values
+    values
         .filter_map(|value| value.to_str().ok())
         // A tag of ours has no comma.
         .flat_map(|value| value.split(','))
         .map(|tag| tag.trim().to_owned())
         .filter(|tag| !tag.is_empty())
-        .collect();
-    match tags.as_slice() {
-        [] => Condition::Unsaid,
-        [any] if any == "*" => Condition::Any,
-        _ => Condition::OneOf(tags),
-    }
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::session::Condition, *};
 
     fn headers(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
         let lines = lines.iter().cloned();
@@ -426,7 +388,7 @@ mod tests {
         assert_eq!(token("bearer  a.b.c").as_deref(), Some("a.b.c"));
         assert_eq!(token("Basic dTpw"), None);
         assert_eq!(token("Bearer"), None);
-        let of = |value| condition(&headers(&[(header::IF_MATCH, value)]));
+        let of = |value| Condition::of(tags(&headers(&[(header::IF_MATCH, value)])));
         assert_eq!(of("*"), Condition::Any);
         let both = vec!["\"0\"".to_owned(), "W/\"1\"".to_owned()];
         assert_eq!(of("\"0\", W/\"1\""), Condition::OneOf(both));

@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `endpoint` | the requests, and what they are answered |
+//! | `desk` | what is done for requests that belong to a session |
 //! | `session` | one player's session: a viewer of its room who speaks HTTP |
 //! | `sessions` | the running ones, by names that nobody guesses |
 //! | `sdp` | what a session changes in offers and answers |
@@ -21,7 +22,11 @@
 //! can be told it unasked: the answer waits a moment for the camera's candidates. A session ends by
 //! DELETE, by a word of the camera, which gives up a player that does not come (30 s), or with the
 //! camera's connection.
+//!
+//! In a cluster a session's address names its node, and each node passes requests on to it: they may
+//! come to any, as a load balancer sends them. Only that node's end is the end of the session.
 
+mod desk;
 mod endpoint;
 mod fragment;
 mod problem;
@@ -29,4 +34,6 @@ mod sdp;
 mod session;
 mod sessions;
 
-pub(crate) use endpoint::router;
+pub(crate) use self::{desk::Desk, endpoint::router};
+
+const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";

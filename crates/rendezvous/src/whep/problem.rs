@@ -51,6 +51,12 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "there is no such session: it has ended; POST a new offer")
     }
 
+    /// The session is at another node of the cluster, which does not answer.
+    pub fn unreachable(reason: &str) -> Self {
+        let message = format!("the session's server can't be reached now ({reason}): try again");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).try_again()
+    }
+
     /// The player does not show the token that his session began with.
     pub fn not_the_sessions_token() -> Self {
         let message = "the session began with another token: show that one";

@@ -75,6 +75,17 @@ pub(super) enum Condition {
     OneOf(Vec<String>),
 }
 
+impl Condition {
+    /// What these entity tags of `If-Match` say.
+    pub fn of(tags: Vec<String>) -> Self {
+        match tags.as_slice() {
+            [] => Self::Unsaid,
+            [any] if any == "*" => Self::Any,
+            _ => Self::OneOf(tags),
+        }
+    }
+}
+
 /// What came of a PATCH.
 #[derive(Debug)]
 pub(super) enum Patched {

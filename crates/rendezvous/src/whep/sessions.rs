@@ -11,14 +11,16 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::session::Command;
-use crate::system::nonce;
+use crate::{cluster::NodeId, system::nonce};
 
 /// Commands that wait for one session. A player has one request under way at a time.
 const COMMANDS: usize = 8;
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
+    /// Part of each name, where there are other nodes.
+    node: Option<NodeId>,
     by_name: Mutex<HashMap<String, Entry>>,
 }
 
@@ -47,14 +49,28 @@ pub(super) struct Place {
     name: String,
 }
 
+/// The node of a cluster that has the session of this name.
+pub(super) fn node_of(name: &str) -> Option<NodeId> {
+    name.split_once('.')?.1.parse().ok()
+}
+
 impl Sessions {
+    /// Of this node, if it is one of a cluster.
+    pub fn new(node: Option<NodeId>) -> Self {
+        Self { node, by_name: Mutex::default() }
+    }
+
     /// A place for one more, and what it is told by requests. None without random numbers.
     pub fn enter(
         self: &Arc<Self>,
         room: RoomId,
         token: TokenDigest,
     ) -> Option<(Place, mpsc::Receiver<Command>)> {
-        let name = nonce()?.to_string();
+        let random = nonce()?;
+        let name = match self.node {
+            Some(node) => format!("{random}.{node}"),
+            None => random.to_string(),
+        };
         let (commands, receiver) = mpsc::channel(COMMANDS);
         self.lock().insert(name.clone(), Entry { room, token, commands });
         Some((Place { sessions: self.clone(), name }, receiver))
@@ -97,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_session_is_found_by_name_in_its_room_and_known_by_its_token() {
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(Sessions::new(None));
         let (a, b): (RoomId, RoomId) = ("a".parse().unwrap(), "b".parse().unwrap());
         let token = TokenDigest::of(Some("token"));
         let (place, _commands) = sessions.enter(a.clone(), token.clone()).unwrap();
@@ -116,5 +132,16 @@ mod tests {
         assert_eq!(found(&a, &name, &token), None);
         drop(other);
         assert!(sessions.lock().is_empty());
+    }
+    #[test]
+    fn a_name_says_which_node_has_the_session() {
+        let node: NodeId = "0123456789abcdef0123456789abcdef".parse().unwrap();
+        let sessions = Arc::new(Sessions::new(Some(node)));
+        let (place, _commands) =
+            sessions.enter("a".parse().unwrap(), TokenDigest::of(None)).unwrap();
+        assert_eq!(node_of(place.name()), Some(node));
+        for name in ["", ".", "a", "a.b", "a.0123456789abcdef0123456789abcdef.b"] {
+            assert_eq!(node_of(name), None, "{name}");
+        }
     }
 }

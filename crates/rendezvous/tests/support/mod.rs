@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod cluster;
+pub mod whep;
 
 use std::{fmt::Debug, future::Future, net::SocketAddr, time::Duration};
 

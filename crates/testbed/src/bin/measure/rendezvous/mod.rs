@@ -357,7 +357,7 @@ impl Bench<'_> {
             Figure::free("with all of it", per_second(accepting), "a second"),
         ];
         if nodes > 1 {
-            coming.push(Figure::free("known to all nodes after", Some(known), "s"));
+            coming.push(Figure::free("known to all nodes after", Some(known * 1000.0), "ms"));
         }
         Ok(vec![
             Line {
