@@ -80,10 +80,18 @@ pub fn main() -> ExitCode {
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            error!("{failure:#}");
+            error!("{}", sentence(&failure));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, each once: many say in their own words what their cause is.
+fn sentence(failure: &anyhow::Error) -> String {
+    failure.chain().skip(1).fold(failure.to_string(), |said, cause| {
+        let cause = cause.to_string();
+        if said.contains(&cause) { said } else { format!("{said}: {cause}") }
+    })
 }
 
 #[tokio::main]

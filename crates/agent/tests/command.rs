@@ -133,6 +133,18 @@ fn a_wrong_configuration_is_refused_in_words_with_exit_code_2() {
 }
 
 #[test]
+fn an_error_says_each_thing_once() {
+    let state = TempDir::new().unwrap();
+    let text = format!("state-dir = {:?}\n[rendezvous]\nca = \"/nowhere.pem\"\n", state.path());
+    let config = write(state.path(), "agent.toml", &text);
+    let (code, _, said) = run(agent().args(["--config", &config]));
+    assert_eq!(code, 1, "{said}");
+    for words in ["rendezvous.ca: /nowhere.pem", "No such file", "give a file of PEM"] {
+        assert_eq!(said.matches(words).count(), 1, "{words}: {said}");
+    }
+}
+
+#[test]
 fn a_damaged_identity_is_left_alone_and_the_program_says_so() {
     let state = TempDir::new().unwrap();
     let key = state.path().join(identity::FILE_NAME);
