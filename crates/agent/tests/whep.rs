@@ -35,6 +35,7 @@ fn camera(rendezvous: &Rendezvous, bearer: bool) -> Camera {
 fn share(camera: &Camera, arguments: &str) -> String {
     let (code, out, said) = camera.ctl(&format!("share --bearer {arguments}"));
     assert_eq!(code, 0, "{said}");
+    assert!(said.contains("/whep/"), "{said}");
     let (link, token) = out.trim_end().split_once('\n').expect("a link and a token");
     let link: ShareLink = link.parse().unwrap();
     assert_eq!(link.grant().unwrap().token, token);

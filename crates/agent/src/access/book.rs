@@ -180,6 +180,11 @@ impl Book {
         Ok(())
     }
 
+    /// A token was made, and given to nobody.
+    pub fn forget(&mut self, id: &str) {
+        self.shares.retain(|share| share.id != id);
+    }
+
     /// When a token has to have been made at least, for it not to be revoked.
     pub fn earliest(&self) -> u64 {
         self.revoked_until.saturating_add(1)

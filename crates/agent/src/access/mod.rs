@@ -349,7 +349,10 @@ impl Access {
             book.note(&minted.claims, &terms.room, label, now)?;
             minted
         };
-        self.keep().await?;
+        if let Err(error) = self.keep().await {
+            lock(book).forget(&minted.claims.jti);
+            return Err(error.into());
+        }
         info!(token = minted.claims.jti, room = %terms.room, "shared");
         Ok(minted)
     }

@@ -62,6 +62,23 @@ async fn what_was_shared_revoked_and_used_outlives_a_restart() {
 }
 
 #[tokio::test]
+async fn what_can_not_be_written_down_is_not_shared_but_revoked_all_the_same() {
+    let state = TempDir::new().unwrap();
+    let access = open(&state, &bearer());
+    let kept = access.share(&terms(), None).await.unwrap();
+    // Where the next draft of the file would be.
+    let obstacle = state.path().join("access.toml.new");
+    fs::create_dir(&obstacle).unwrap();
+    assert!(matches!(access.share(&terms(), None).await, Err(ShareError::Unkept(_))));
+    assert_eq!(access.shares().len(), 1);
+    assert!(matches!(access.revoke_all().await, Err(RevokeError::Unkept(_))));
+    assert_eq!(refusal(&access, &kept), ErrorCode::TokenRevoked);
+    fs::remove_dir(&obstacle).unwrap();
+    access.share(&terms(), None).await.unwrap();
+    assert_eq!(access.shares().len(), 2);
+}
+
+#[tokio::test]
 async fn after_all_was_revoked_what_is_shared_is_good_again() {
     let state = TempDir::new().unwrap();
     let access = open(&state, &bearer());

@@ -15,7 +15,7 @@ use peercam_agent::{
     },
     share::{self, Place},
 };
-use peercam_protocol::{Action, PublicKey, RoomId};
+use peercam_protocol::{Action, PublicKey, RoomId, ShareLink};
 
 use crate::{Common, Failure, agent, owner_key, qr, words};
 
@@ -114,6 +114,10 @@ impl Arguments {
             println!("{}", shared.link);
             if let Some(token) = &shared.token {
                 println!("{token}");
+                if let Ok(link) = shared.link.parse::<ShareLink>() {
+                    let (origin, room) = (link.origin(), link.room());
+                    eprintln!("a WHEP player's address: {origin}/whep/{room}");
+                }
             }
             let left = words::duration(shared.expires.saturating_sub(words::now()));
             eprintln!("good for {left}; peercamctl revoke {} ends it before", shared.id);
