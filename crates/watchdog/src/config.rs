@@ -23,6 +23,8 @@ pub struct Config {
     pub hardware: Option<HardwareConfig>,
     /// Where the record of resets is kept; None: it isn't.
     pub state_dir: Option<PathBuf>,
+    /// Where it tells how things are, on a tmpfs; None: nowhere.
+    pub runtime_dir: Option<PathBuf>,
     /// What is done when restarts of a service don't help; None: the hardware watchdog is left
     /// to reset the device.
     pub escalation: Option<EscalationConfig>,

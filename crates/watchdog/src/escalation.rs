@@ -169,6 +169,13 @@ impl Escalation {
         Some(stable).filter(|due| *due > now)
     }
 
+    /// A person wants services to be started as they normally are; whether there is anything to do
+    /// about it.
+    pub fn leave_safe_mode(&mut self) -> bool {
+        self.well_since = None;
+        std::mem::take(&mut self.safe_mode)
+    }
+
     /// [`Decision::Reboot`] can't be carried out: `why` stands in for every further one.
     pub fn forbid_resets(&mut self, why: String) {
         self.rebooting = false;

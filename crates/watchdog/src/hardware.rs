@@ -16,7 +16,7 @@ use std::{
 
 use nix::libc::{self, c_int};
 
-use crate::{config::HardwareConfig, log};
+use crate::{config::HardwareConfig, log, status::HardwareStatus};
 
 /// A byte that feeds and means nothing else.
 const FEED: &[u8] = b"\0";
@@ -62,7 +62,7 @@ pub struct Hardware {
 #[derive(Debug)]
 enum Device {
     Missing { complained: bool },
-    Armed { file: File, timeout: Duration, complained: bool },
+    Armed { file: File, identity: Option<String>, timeout: Duration, complained: bool },
 }
 
 impl Hardware {
@@ -86,7 +86,7 @@ impl Hardware {
         self.due = now
             + match &mut self.device {
                 Device::Missing { .. } => RETRY,
-                Device::Armed { file, timeout, complained } => {
+                Device::Armed { file, timeout, complained, .. } => {
                     match file.write_all(FEED) {
                         Ok(()) => *complained = false,
                         Err(error) if !*complained => {
@@ -130,6 +130,19 @@ impl Hardware {
         explain_flags(flags)
     }
 
+    /// For [`crate::status`].
+    pub fn status(&self) -> HardwareStatus {
+        let (identity, timeout) = match &self.device {
+            Device::Armed { identity, timeout, .. } => (identity.clone(), timeout.as_secs()),
+            Device::Missing { .. } => (None, 0),
+        };
+        HardwareStatus {
+            device: self.path.display().to_string(),
+            identity: identity.unwrap_or_default(),
+            timeout_seconds: timeout,
+        }
+    }
+
     /// Stops the timer and closes the device. A driver set to "no way out" goes on all the same.
     pub fn disarm(self) {
         let Device::Armed { mut file, .. } = self.device else { return };
@@ -146,13 +159,14 @@ impl Hardware {
         match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&self.path) {
             Ok(file) => {
                 let timeout = set_timeout(&file, self.timeout);
-                let identity = identity(&file).unwrap_or_else(|| "no watchdog driver".to_owned());
-                log::info(format_args!("{path}: armed ({identity}), resets after {timeout:?}"));
+                let identity = identity(&file);
+                let name = identity.as_deref().unwrap_or("no watchdog driver");
+                log::info(format_args!("{path}: armed ({name}), resets after {timeout:?}"));
                 if timeout != self.timeout {
                     let wish = self.timeout;
                     log::warn(format_args!("{path}: timeout {timeout:?} instead of {wish:?}"));
                 }
-                Device::Armed { file, timeout, complained: false }
+                Device::Armed { file, identity, timeout, complained: false }
             }
             Err(error) => {
                 if !complained {

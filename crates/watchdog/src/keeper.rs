@@ -137,15 +137,25 @@ pub fn newest_dump(folder: &Path) -> u64 {
 }
 
 /// The record in a file; none where there is no file.
-fn read(path: &Path) -> Result<Option<Record>, String> {
+///
+/// # Errors
+///
+/// When it can't be read or makes no sense, in words.
+pub fn read(path: &Path) -> Result<Option<Record>, String> {
+    match read_text(path, MAX_SIZE) {
+        Ok(text) => Record::parse(&text).map(Some).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A file as far as `limit` bytes.
+pub(crate) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     // Not blocking, should the file be something else.
-    match OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
-        Ok(file) => file.take(MAX_SIZE).read_to_string(&mut text).map_err(|e| e.to_string())?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
-    };
-    Record::parse(&text).map(Some).map_err(|error| error.to_string())
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    file.take(limit).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn read_within(path: PathBuf, patience: Duration) -> Result<Option<Record>, String> {

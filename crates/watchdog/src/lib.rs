@@ -13,6 +13,7 @@
 //! | [`hardware`] | the hardware watchdog |
 //! | [`record`] | what is kept across resets: no I/O, no clock |
 //! | [`keeper`] | the file it is kept in |
+//! | [`status`] | what it tells about the moment |
 //! | [`run`] | the loop that ties them together |
 //! | [`log`] | lines on standard error |
 //!
@@ -53,4 +54,5 @@ pub mod reaper;
 pub mod record;
 pub mod run;
 pub mod service;
+pub mod status;
 pub mod supervisor;

@@ -5,11 +5,14 @@ use std::{
     process::ExitCode,
 };
 
+use nix::{sys::signal::kill, unistd::Pid};
 use peercam_watchdog::{
     config::{Config, EscalationConfig},
+    keeper,
     launch::{Launch, check_program},
     log,
-    run::{Plan, Wanted, run},
+    run::{LEAVE_SAFE_MODE, Plan, Wanted, run},
+    status::{Status, describe_record, json},
 };
 
 const HELP: &str = "\
@@ -17,29 +20,41 @@ Starts the camera's services, restarts them when they end or hang, and feeds the
 hardware watchdog as long as they are well.
 
 Usage: peercam-watchdog --config FILE [--check-config]
+       peercam-watchdog status [--json] [--config FILE]
+       peercam-watchdog leave-safe-mode [--config FILE]
+
+status shows how the services are, and why the device was reset; leave-safe-mode
+starts them normally again. FILE is then /etc/peercam/watchdog.toml unless
+another one is named.
 
 Options:
   -c, --config FILE   services and hardware watchdog, TOML; every key is described
                       in the file that cameras have as /etc/peercam/watchdog.toml
       --check-config  only say whether the configuration is good on this machine
+      --json          with status: for programs, with keys as in the files
   -h, --help          this text
   -V, --version       the version
 
 Ends on SIGTERM or SIGINT: services are stopped, the last one first, and the
 hardware watchdog is disarmed. Exit codes: 0 stopped, 1 failure, 2 usage or
-configuration error.
+configuration error. With status: 1 if the watchdog does not run; what it
+recorded is shown all the same.
 ";
+
+const INSTALLED: &str = "/etc/peercam/watchdog.toml";
 
 enum Request {
     Run { config: PathBuf },
     Check { config: PathBuf },
+    Status { config: PathBuf, json: bool },
+    LeaveSafeMode { config: PathBuf },
     Help,
     Version,
 }
 
-/// Four options; a parser for them would be larger than they are.
+/// Two verbs and five options; a parser for them would be larger than they are.
 fn parse_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Request, String> {
-    let (mut config, mut check) = (None, false);
+    let (mut config, mut check, mut verb, mut json) = (None, false, None, false);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "-c" | "--config" => {
@@ -47,12 +62,29 @@ fn parse_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Reques
                 config = Some(PathBuf::from(value));
             }
             "--check-config" => check = true,
+            "status" | "leave-safe-mode" if verb.is_none() => verb = Some(argument),
+            "--json" => json = true,
             "-h" | "--help" => return Ok(Request::Help),
             "-V" | "--version" => return Ok(Request::Version),
             other => match other.strip_prefix("--config=") {
                 Some(value) => config = Some(PathBuf::from(value)),
                 None => return Err(format!("{other:?} is not known")),
             },
+        }
+    }
+    if check && let Some(verb) = &verb {
+        return Err(format!("{verb} and --check-config are two things"));
+    }
+    if json && verb.as_deref() != Some("status") {
+        return Err("--json goes with status".to_owned());
+    }
+    match verb.as_deref() {
+        None => {}
+        Some("status") => {
+            return Ok(Request::Status { config: config.unwrap_or(INSTALLED.into()), json });
+        }
+        Some(_) => {
+            return Ok(Request::LeaveSafeMode { config: config.unwrap_or(INSTALLED.into()) });
         }
     }
     let config = config.ok_or("--config FILE is missing")?;
@@ -74,6 +106,70 @@ fn check_reboot(config: &Config) -> Result<(), String> {
     })
 }
 
+/// How the watchdog with this configuration is.
+fn ask(path: &Path, config: &Config) -> Result<Status, String> {
+    match &config.runtime_dir {
+        Some(folder) => Status::read(folder),
+        None => Err(format!("{}: runtime-dir is not set", path.display())),
+    }
+}
+
+fn leave_safe_mode(path: &Path) -> ExitCode {
+    let asked = Config::read(path)
+        .map_err(|error| (error.to_string(), 2))
+        .and_then(|config| ask(path, &config).map_err(|problem| (problem, 1)))
+        .and_then(|status| match status.safe_mode {
+            Some(_) => kill(Pid::from_raw(status.pid), LEAVE_SAFE_MODE)
+                .map_err(|error| (format!("the watchdog can't be told: {error}"), 1)),
+            None => Err(("services don't run in safe mode".to_owned(), 1)),
+        });
+    match asked {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((problem, code)) => {
+            log::error(problem);
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// How things are, or how they were, on standard output.
+fn show_status(path: &Path, as_json: bool) -> ExitCode {
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => {
+            log::error(error);
+            return ExitCode::from(2);
+        }
+    };
+    let problem = match ask(path, &config) {
+        Ok(status) if as_json => return print_json(&status),
+        Ok(status) => return print(&status.describe(keeper::uptime().as_secs())),
+        Err(problem) => problem,
+    };
+    log::error(problem);
+    let record = config.state_dir.map(|folder| keeper::read(&folder.join(keeper::FILE_NAME)));
+    match record {
+        Some(Ok(Some(record))) if as_json => print_json(&record),
+        Some(Ok(Some(record))) => print(&describe_record(&record)),
+        Some(Err(problem)) => {
+            log::error(problem);
+            ExitCode::FAILURE
+        }
+        None | Some(Ok(None)) => ExitCode::FAILURE,
+    };
+    ExitCode::FAILURE
+}
+
+fn print_json(value: &impl serde::Serialize) -> ExitCode {
+    match json(value) {
+        Ok(text) => print(&text),
+        Err(error) => {
+            log::error(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
     let services = config.services.into_iter().zip(launches).map(|(service, launch)| Wanted {
         launch,
@@ -83,6 +179,7 @@ fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
     run(Plan {
         hardware: config.hardware,
         state_dir: config.state_dir,
+        runtime_dir: config.runtime_dir,
         escalation: config.escalation,
         services: services.collect(),
     })
@@ -93,6 +190,8 @@ fn main() -> ExitCode {
     let (path, check) = match parse_arguments(arguments) {
         Ok(Request::Run { config }) => (config, false),
         Ok(Request::Check { config }) => (config, true),
+        Ok(Request::LeaveSafeMode { config }) => return leave_safe_mode(&config),
+        Ok(Request::Status { config, json }) => return show_status(&config, json),
         Ok(Request::Help) => return print(HELP),
         Ok(Request::Version) => {
             return print(concat!("peercam-watchdog ", env!("CARGO_PKG_VERSION"), "\n"));

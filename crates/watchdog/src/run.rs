@@ -32,7 +32,8 @@ use crate::{
     notify::{NotifySocket, Received, belongs_to},
     reaper::{self, Children},
     record::{Kind, Reset, Traces},
-    service::{Action, Event, Exit, Note, Policy},
+    service::{Action, Event, Exit, Note, Policy, Service},
+    status::{ServiceStatus, Status},
     supervisor::{Index, Step, Supervisor, Verdict},
 };
 
@@ -47,6 +48,10 @@ const STRAYS_PATIENCE: Duration = Duration::from_secs(2);
 const INTENT_PATIENCE: Duration = Duration::from_secs(3);
 /// The same for that it was stopped.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
+/// What `peercam-watchdog leave-safe-mode` sends.
+pub const LEAVE_SAFE_MODE: Signal = Signal::SIGUSR1;
+/// Least time between two changes of what is told about the moment.
+const SHOW_PAUSE: Duration = Duration::from_secs(1);
 /// A device that was told to reboot and didn't is told again, if no hardware resets it.
 const REBOOT_PAUSE: Duration = Duration::from_secs(60);
 /// Where the kernel names this start of the device.
@@ -61,6 +66,8 @@ pub struct Plan {
     pub hardware: Option<HardwareConfig>,
     /// Where resets are recorded; None: they aren't.
     pub state_dir: Option<PathBuf>,
+    /// Where it is told how things are, on a tmpfs; None: nowhere.
+    pub runtime_dir: Option<PathBuf>,
     /// What is done when restarts of a service don't help; None: the hardware is starved.
     pub escalation: Option<EscalationConfig>,
     /// In the order in which they are started.
@@ -114,6 +121,12 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
         socket,
         keeper,
         ladder,
+        board: plan.runtime_dir.map(|folder| Board {
+            folder,
+            shown: None,
+            due: now,
+            complained: false,
+        }),
         verdict: Verdict::Feed,
         refusals: Refusals::default(),
     };
@@ -195,7 +208,7 @@ impl Ladder {
 
 fn catch_signals() -> nix::Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, LEAVE_SAFE_MODE] {
         set.add(signal);
     }
     set.thread_block()?;
@@ -213,6 +226,7 @@ struct Watchdog {
     socket: NotifySocket,
     keeper: Keeper,
     ladder: Option<Ladder>,
+    board: Option<Board>,
     /// The last one, to tell when it changes.
     verdict: Verdict,
     refusals: Refusals,
@@ -222,7 +236,11 @@ impl Watchdog {
     fn work(&mut self, signals: &SignalFd) -> anyhow::Result<()> {
         let mut leaving = false;
         loop {
-            if asked_to_stop(signals) {
+            let wishes = read(signals);
+            if wishes.leave_safe_mode {
+                self.leave_safe_mode();
+            }
+            if wishes.stop {
                 log::info("stopping");
                 leaving = true;
                 let rebooting = self.ladder.as_ref().is_some_and(|it| it.reboot.is_some());
@@ -251,6 +269,7 @@ impl Watchdog {
                 self.reboot(now);
             }
             self.keeper.serve(now);
+            self.show(now);
             self.wait(signals)?;
         }
     }
@@ -262,7 +281,9 @@ impl Watchdog {
         let ladder = self.ladder.as_ref();
         let steady = ladder.and_then(|ladder| ladder.escalation.deadline(now));
         let reboot = ladder.and_then(|ladder| ladder.reboot.as_ref()?.due);
-        let others = [hardware, self.keeper.deadline(), steady, reboot].into_iter().flatten();
+        let board = self.board.as_ref().and_then(|board| Some(board.due).filter(|due| *due > now));
+        let others = [hardware, self.keeper.deadline(), steady, reboot, board];
+        let others = others.into_iter().flatten();
         let deadline = self.supervisor.deadline(now).into_iter().chain(others).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up: waking up a moment early would be waking up twice.
@@ -368,12 +389,21 @@ impl Watchdog {
             _ => return,
         };
         let name = self.launches[index].name();
-        let words = self.supervisor.last_words(index);
+        let words = self.supervisor.services().nth(index).and_then(Service::status);
         self.keeper.note(|record| record.failed(name, &cause, words));
         if let (Note::Failed { .. }, true, Some(ladder)) =
             (note, self.critical[index], &mut self.ladder)
         {
             ladder.escalation.failed(Instant::now());
+        }
+    }
+
+    fn leave_safe_mode(&mut self) {
+        if self.ladder.as_mut().is_some_and(|ladder| ladder.escalation.leave_safe_mode()) {
+            log::info("safe mode ends on request: starting all services normally");
+            self.keeper.note_now(|record| record.proved_stable());
+            let steps = self.supervisor.restart_all(Instant::now(), Duration::ZERO);
+            self.perform(steps);
         }
     }
 
@@ -478,6 +508,44 @@ impl Watchdog {
         self.verdict = verdict;
     }
 
+    /// Tells how things are, if that has changed.
+    fn show(&mut self, now: Instant) {
+        if self.board.as_ref().is_none_or(|board| now < board.due) {
+            return;
+        }
+        let status = self.status(now);
+        if let Some(board) = &mut self.board {
+            board.show(status, now);
+        }
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        let uptime = keeper::uptime();
+        let services = self.supervisor.services().enumerate().map(|(index, service)| {
+            let since = service.up_since();
+            let since = since.map(|at| uptime.saturating_sub(now.saturating_duration_since(at)));
+            ServiceStatus {
+                name: self.launches[index].name().to_owned(),
+                state: service.state().to_owned(),
+                up_since_seconds: since.map(|since| since.as_secs()),
+                pid: self.running[index].map(Pid::as_raw),
+                failures: service.failures(),
+                status: service.status().unwrap_or_default().to_owned(),
+            }
+        });
+        let ladder = self.ladder.as_ref();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id().cast_signed(),
+            safe_mode: ladder.and_then(|ladder| ladder.escalation.safe_mode()),
+            resetting: ladder.is_some_and(|ladder| ladder.escalation.is_rebooting())
+                || self.verdict != Verdict::Feed,
+            hardware: self.hardware.as_ref().map(Hardware::status),
+            services: services.collect(),
+            record: self.keeper.record().clone(),
+        }
+    }
+
     /// At the end: what left its service's session ends too.
     fn end_strays(&self) {
         let deadline = Instant::now() + STRAYS_PATIENCE;
@@ -496,13 +564,58 @@ impl Watchdog {
     }
 }
 
-/// Reads all signals that came; SIGCHLD needs no more than that the loop goes round.
-fn asked_to_stop(signals: &SignalFd) -> bool {
-    let mut stop = false;
-    while let Ok(Some(signal)) = signals.read_signal() {
-        stop |= signal.ssi_signo != Signal::SIGCHLD as u32;
+/// Where it is told how things are.
+struct Board {
+    folder: PathBuf,
+    shown: Option<Status>,
+    /// When it may be told again; in the past where it may now.
+    due: Instant,
+    complained: bool,
+}
+
+impl Board {
+    fn show(&mut self, mut status: Status, now: Instant) {
+        // Computed from two clocks, it may be a second off from time to time: that is no news.
+        for (old, new) in self.shown.iter().flat_map(|it| &it.services).zip(&mut status.services) {
+            if old.pid == new.pid
+                && old.up_since_seconds.is_some()
+                && new.up_since_seconds.is_some()
+            {
+                new.up_since_seconds = old.up_since_seconds;
+            }
+        }
+        if self.shown.as_ref() == Some(&status) {
+            return;
+        }
+        self.due = now + SHOW_PAUSE;
+        match status.write(&self.folder) {
+            Ok(()) => self.complained = false,
+            Err(error) if !self.complained => {
+                self.complained = true;
+                log::warn(format_args!("{}: no status: {error}", self.folder.display()));
+            }
+            Err(_) => {}
+        }
+        self.shown = Some(status);
     }
-    stop
+}
+
+/// What signals ask for.
+#[derive(Default)]
+struct Wishes {
+    stop: bool,
+    leave_safe_mode: bool,
+}
+
+/// Reads all signals that came; SIGCHLD needs no more than that the loop goes round.
+fn read(signals: &SignalFd) -> Wishes {
+    let mut wishes = Wishes::default();
+    while let Ok(Some(signal)) = signals.read_signal() {
+        let is = |signals: &[Signal]| signals.iter().any(|it| signal.ssi_signo == *it as u32);
+        wishes.stop |= is(&[Signal::SIGTERM, Signal::SIGINT]);
+        wishes.leave_safe_mode |= is(&[LEAVE_SAFE_MODE]);
+    }
+    wishes
 }
 
 fn tell_people(name: &str, note: &Note) {

@@ -336,6 +336,30 @@ impl Service {
         }
     }
 
+    /// Where it stands, in a word.
+    pub fn state(&self) -> &'static str {
+        match self.phase {
+            Phase::Waiting { .. } => "waiting",
+            Phase::Starting { .. } => "starting",
+            Phase::Up { .. } => "up",
+            Phase::Leaving { .. } | Phase::Killed { .. } | Phase::Stopping { .. } => "stopping",
+            Phase::Ended => "ended",
+        }
+    }
+
+    /// Since when it is up, if it is.
+    pub fn up_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Up { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Whether it has no process and never gets one again.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)

@@ -139,9 +139,9 @@ impl Supervisor {
         }
     }
 
-    /// The last that a service said about itself in this or its last life.
-    pub fn last_words(&self, index: Index) -> Option<&str> {
-        self.members.get(index)?.service.status()
+    /// The services, in their order.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.members.iter().map(|member| &member.service)
     }
 
     fn pass(&mut self, now: Instant, index: Index, event: Event) -> Vec<Step> {

@@ -137,7 +137,7 @@ fn a_missing_file_or_argument_is_named() {
     let (code, said) = run(&["--config", "/nonexistent.toml"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("/nonexistent.toml: No such file"), "{said}");
-    for arguments in [&[][..], &["--config"], &["--confg=x"], &["status"]] {
+    for arguments in [&[][..], &["--config"], &["--confg=x"], &["stat"], &["--json"]] {
         let (code, said) = run(arguments);
         assert_eq!(code, Some(2));
         assert!(said.contains("see peercam-watchdog --help"), "{said}");

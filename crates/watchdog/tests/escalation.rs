@@ -228,3 +228,39 @@ fn failures_and_last_words_are_kept() {
     let mode = fs::metadata(device.path("state/record.toml")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn a_person_may_end_safe_mode() {
+    let device = Device::new("");
+    let run_dir = format!("runtime-dir = {:?}\n", device.path("run"));
+    let service = script("agent", "echo normal; exec sleep 60");
+    let mut watchdog = Watchdog::start(&(device.state() + &service));
+    watchdog.prints("normal");
+    device.is_recorded();
+    watchdog.signal(Signal::SIGKILL);
+    watchdog.ends();
+    device.is_reset();
+    let config =
+        device.state() + &run_dir + &device.escalation() + "safe-mode-after = 1\n" + &service;
+    let mut watchdog = Watchdog::start(&config);
+    let file = watchdog.folder.path().join("watchdog.toml").display().to_string();
+    watchdog.logs("safe mode, after 1 resets in a row");
+    common::until("it is shown", || {
+        let (code, said) = common::run(&["status", "--config", &file]);
+        code == Some(0) && said.contains("safe mode, after 1 resets in a row")
+    });
+    let (code, said) = common::run(&["leave-safe-mode", "--config", &file]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    watchdog.logs("safe mode ends on request: starting all services normally");
+    watchdog.logs("agent: started");
+    common::until("it is shown", || {
+        let (code, said) = common::run(&["status", "--config", &file]);
+        code == Some(0) && !said.contains("safe mode")
+    });
+    let (code, said) = common::run(&["leave-safe-mode", "--config", &file]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("services don't run in safe mode"), "{said}");
+    watchdog.stop();
+    let (code, said) = common::run(&["leave-safe-mode", "--config", &file]);
+    assert_eq!(code, Some(2), "the folder is gone with its configuration: {said}");
+}

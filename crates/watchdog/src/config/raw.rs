@@ -22,6 +22,7 @@ type Refusal = (String, String);
 pub(super) struct Config {
     hardware: Option<Hardware>,
     state_dir: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
     escalation: Option<Escalation>,
     #[serde(default)]
     service: Vec<Service>,
@@ -175,9 +176,11 @@ fn broken_failures() -> u32 {
 impl Config {
     pub(super) fn check(self) -> Result<super::Config, Refusal> {
         let hardware = self.hardware.map(Hardware::check).transpose()?;
-        if let Some(folder) = self.state_dir.as_ref().filter(|folder| !folder.is_absolute()) {
-            let message = format!("{:?}: use an absolute path", folder.display());
-            return Err(("state-dir".into(), message));
+        for (key, folder) in [("state-dir", &self.state_dir), ("runtime-dir", &self.runtime_dir)] {
+            if let Some(folder) = folder.as_ref().filter(|folder| !folder.is_absolute()) {
+                let message = format!("{:?}: use an absolute path", folder.display());
+                return Err((key.into(), message));
+            }
         }
         let escalation = match self.escalation.map(Escalation::check).transpose() {
             Ok(escalation) => escalation,
@@ -199,7 +202,8 @@ impl Config {
             }
             services.push(service.check()?);
         }
-        Ok(super::Config { hardware, state_dir: self.state_dir, escalation, services })
+        let Self { state_dir, runtime_dir, .. } = self;
+        Ok(super::Config { hardware, state_dir, runtime_dir, escalation, services })
     }
 }
 

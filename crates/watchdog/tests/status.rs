@@ -1,0 +1,82 @@
+//! `peercam-watchdog status`: how things are, and how they were when nobody can be asked.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs;
+
+use common::{Watchdog, example_service, run, script, until};
+use nix::sys::signal::Signal;
+
+/// What `status` says for the configuration of a running watchdog, and its exit code.
+fn status(watchdog: &Watchdog, options: &[&str]) -> (Option<i32>, String) {
+    let config = watchdog.folder.path().join("watchdog.toml");
+    run(&[&["status", "--config", config.to_str().unwrap()], options].concat())
+}
+
+fn folders(folder: &tempfile::TempDir) -> String {
+    let path = |name| folder.path().join(name);
+    format!("state-dir = {:?}\nruntime-dir = {:?}\n", path("state"), path("run"))
+}
+
+#[test]
+fn services_are_shown_with_their_own_words_and_what_was_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folders(&folder)
+        + "[hardware]\ndevice = \"/nonexistent/watchdog\"\n"
+        + &example_service("agent", &["status=counting \"sheep\"", "ready", "beat"])
+        + &script("crasher", "exit 3").replace("50ms", "1m")
+        + "critical = false\nrestart-delay-max = \"1m\"\n";
+    let mut watchdog = Watchdog::start(&config);
+    watchdog.logs("crasher: exited with code 3; failure 1 in a row");
+    watchdog.logs("agent: up");
+    let waits = |text: &str| text.contains("crasher: waiting, 1 failures in a row");
+    until("both are shown", || {
+        let (code, said) = status(&watchdog, &[]);
+        code == Some(0) && said.contains("service agent: up for") && waits(&said)
+    });
+    let (_, said) = status(&watchdog, &[]);
+    assert!(said.contains("waiting for nobody"), "{said}");
+    assert!(said.contains("hardware /nonexistent/watchdog: there is none"), "{said}");
+    assert!(said.contains("starts of the device: 1"), "{said}");
+    assert!(said.contains("crasher failed once, last: exited with code 3"), "{said}");
+    let (code, said) = status(&watchdog, &["--json"]);
+    assert_eq!(code, Some(0));
+    assert!(said.starts_with('{') && said.ends_with("}\n"), "{said}");
+    assert!(said.contains(r#""name":"agent""#) && said.contains(r#""state":"up""#), "{said}");
+    watchdog.stop();
+}
+
+#[test]
+fn without_a_watchdog_the_record_is_shown_and_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folders(&folder) + &script("agent", "exec sleep 60");
+    let mut watchdog = Watchdog::start(&config);
+    watchdog.logs("agent: up");
+    watchdog.signal(Signal::SIGTERM);
+    watchdog.ends();
+    let (code, said) = status(&watchdog, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("status.toml: the watchdog that wrote it runs no more"), "{said}");
+    assert!(said.contains("starts of the device: 1"), "{said}");
+    fs::remove_dir_all(folder.path().join("run")).unwrap();
+    let (_, said) = status(&watchdog, &[]);
+    assert!(said.contains("does the watchdog run?"), "{said}");
+}
+
+#[test]
+fn what_goes_on_is_rewritten_when_it_changes_and_at_no_other_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folders(&folder) + &example_service("agent", &["ready", "beat"]);
+    let mut watchdog = Watchdog::start(&config);
+    watchdog.logs("agent: up");
+    let file = folder.path().join("run/status.toml");
+    until("it is shown", || fs::read_to_string(&file).is_ok_and(|it| it.contains("\"up\"")));
+    // A draft takes its place each time: another file, with another inode.
+    let number = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&file).unwrap());
+    let before = (number(), fs::metadata(&file).unwrap().modified().unwrap());
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert_eq!((number(), fs::metadata(&file).unwrap().modified().unwrap()), before);
+    watchdog.stop();
+}
