@@ -42,7 +42,7 @@ impl Place {
         ShareLink::new(&self.origin, self.room.clone()).map_err(|error| {
             let Self { origin, .. } = self;
             format!(
-                "no link to the server {origin}: {error}; name it with server, as viewers see it"
+                "no link to the server {origin}: {error}; name it with server, as viewers see it, and nothing behind it"
             )
         })
     }

@@ -247,6 +247,27 @@ async fn a_gateway_is_shown_its_token_and_nobody_else_sees_it() {
     assert!(code == 1 && said.contains("token"), "{said}");
 }
 
+/// Where nobody reads, and where nothing can be written, it ends in order.
+#[test]
+fn output_that_goes_nowhere_is_no_crash() {
+    let folder = TempDir::new().unwrap();
+    let make = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peercamctl"));
+        command.current_dir(folder.path()).args(["owner-key", "new", name]);
+        command
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = make("a.pem");
+    let status = command.stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = make("b.pem").stdout(full()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("standard output"), "{said}");
+    assert_eq!(make("b.pem").stderr(full()).status().unwrap().code(), Some(1));
+}
+
 #[test]
 fn what_can_not_be_done_has_words_and_an_exit_code() {
     let folder = TempDir::new().unwrap();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use peercam_agent::access::{Signer, Terms, mint};
-use peercam_protocol::{Action, SecretKey, ShareLink, signalling::IceServer};
+use peercam_protocol::{Action, SecretKey, ShareLink, signalling::IceServer, token::LEEWAY};
 use support::{
     Camera, ROOM, Rendezvous, base,
     whep::{Player, bearer, request},
@@ -113,6 +113,22 @@ async fn revoking_its_token_ends_its_session() {
     assert_eq!(again.status, 401);
     assert!(again.body.contains("revoked this link"), "{}", again.body);
     assert_eq!(other.delete().await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_session_ends_with_its_token() {
+    let rendezvous = Rendezvous::start().await;
+    let camera = camera(&rendezvous, true);
+    // Good for another 20 s, with the leeway that clocks are given.
+    let token = signed_by(&owner(), 20 - LEEWAY as i64 - 3600);
+    let player = Player::watch(rendezvous.address, ROOM, &bearer(&token)).await.unwrap();
+    player.plays_on().await;
+    player.until("the end", |all| all.closed).await;
+    until_viewers(&camera, 0);
+    assert_eq!(player.delete().await.status, 404);
+    let again = Player::watch(rendezvous.address, ROOM, &bearer(&token)).await;
+    let again = again.err().expect("no session");
+    assert!(again.status == 401 && again.body.contains("expired"), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::{
 use peercam_agent::control_socket::{Answer, Request};
 use serde::de::DeserializeOwned;
 
-use crate::{Common, Failure};
+use crate::{Common, Failure, say};
 
 /// For the agent to answer: longer than it gives itself.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -24,7 +24,7 @@ pub fn ask<T: DeserializeOwned>(
 ) -> Result<(T, String), Failure> {
     let answer = exchange(&common.socket, request)?;
     if common.json {
-        print(&answer);
+        print(&answer)?;
     }
     if !answer.is_success() {
         return Err(Failure::Refused(answer.description));
@@ -34,8 +34,8 @@ pub fn ask<T: DeserializeOwned>(
 }
 
 /// One line of JSON.
-pub fn print(answer: &Answer) {
-    println!("{}", serde_json::to_string(answer).unwrap_or_default());
+pub fn print(answer: &Answer) -> Result<(), Failure> {
+    say::data(serde_json::to_string(answer).unwrap_or_default())
 }
 
 fn exchange(socket: &Path, request: &Request) -> Result<Answer, Failure> {

@@ -8,6 +8,7 @@
 //! | `qr` | QR codes in a terminal |
 //! | `owner_key` | `owner-key` |
 //! | `rooms` | `startWebRTC`, `stopWebRTC`, `listConfig`, `removeConfig` |
+//! | `say` | what goes out |
 //! | `words` | times as people say them |
 //!
 //! Standard output is data; hints and errors go to standard error. With `--json` the data is the
@@ -22,6 +23,7 @@ mod agent;
 mod owner_key;
 mod qr;
 mod rooms;
+mod say;
 mod share;
 mod status;
 mod words;
@@ -125,7 +127,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("peercamctl: {failure}");
+            say::hint(format_args!("peercamctl: {failure}"));
             ExitCode::from(failure.code())
         }
     }

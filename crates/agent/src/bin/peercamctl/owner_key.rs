@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use peercam_agent::{control_socket::Answer, key_file};
 use peercam_protocol::SecretKey;
 
-use crate::{Common, Failure, agent};
+use crate::{Common, Failure, agent, say};
 
 /// Make or show a key that signs links without the camera
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,9 @@ pub fn read(file: &Path) -> Result<SecretKey, key_file::Error> {
     let key = key_file::read(file)?;
     if key_file::is_exposed(file) {
         let file = file.display();
-        eprintln!("{file} can be read by others, who can let in anybody then: chmod 600 {file}");
+        say::hint(format_args!(
+            "{file} can be read by others, who can let in anybody then: chmod 600 {file}"
+        ));
     }
     Ok(key)
 }
@@ -58,8 +60,7 @@ impl Arguments {
         let key = key.map_err(|error| Failure::Refused(error.to_string()))?.public();
         match common.json {
             true => agent::print(&Answer::success(said, key)),
-            false => println!("{key}"),
+            false => say::data(key),
         }
-        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use peercam_agent::{
     ems::{self, Entry},
 };
 
-use crate::{Common, Failure, agent, words};
+use crate::{Common, Failure, agent, say, words};
 
 /// Wait in one more room, from now on and after every restart
 #[derive(Debug, clap::Args)]
@@ -90,8 +90,7 @@ impl Stop {
             OneOrSeveral::One(entry) => vec![*entry],
             OneOrSeveral::Several(entries) => entries,
         };
-        show(common, &said, &entries);
-        Ok(())
+        show(common, &said, &entries)
     }
 }
 
@@ -100,8 +99,7 @@ impl List {
     pub fn run(&self, common: &Common) -> Result<(), Failure> {
         let request = Request::ListConfig(self.given.read()?);
         let (list, said) = agent::ask::<ems::List>(common, &request)?;
-        show(common, &said, &list.webrtc);
-        Ok(())
+        show(common, &said, &list.webrtc)
     }
 }
 
@@ -123,18 +121,15 @@ enum OneOrSeveral {
 /// What is answered with one room.
 fn one(common: &Common, request: &Request) -> Result<(), Failure> {
     let (entry, said) = agent::ask::<Entry>(common, request)?;
-    show(common, &said, &[entry]);
-    Ok(())
+    show(common, &said, &[entry])
 }
 
-fn show(common: &Common, said: &str, entries: &[Entry]) {
+fn show(common: &Common, said: &str, entries: &[Entry]) -> Result<(), Failure> {
     if common.json {
-        return;
+        return Ok(());
     }
-    eprintln!("{said}");
-    for entry in entries {
-        println!("{}", describe(entry));
-    }
+    say::hint(said);
+    entries.iter().try_for_each(|entry| say::data(describe(entry)))
 }
 
 fn describe(entry: &Entry) -> String {

@@ -17,7 +17,7 @@ use peercam_agent::{
 };
 use peercam_protocol::{Action, PublicKey, RoomId, ShareLink};
 
-use crate::{Common, Failure, agent, owner_key, qr, words};
+use crate::{Common, Failure, agent, owner_key, qr, say, words};
 
 /// Make a link by which somebody may watch
 #[derive(Debug, clap::Args)]
@@ -104,29 +104,30 @@ impl Arguments {
             (Some(file), Some(camera), Some(server)) => {
                 let shared = by_owner(file, camera, server, &wanted)?;
                 if common.json {
-                    agent::print(&Answer::success("Who has this link may watch", &shared));
+                    agent::print(&Answer::success("Who has this link may watch", &shared))?;
                 }
                 shared
             }
             _ => agent::ask::<Shared>(common, &Request::Share(wanted))?.0,
         };
         if !common.json {
-            println!("{}", shared.link);
+            say::data(&shared.link)?;
             if let Some(token) = &shared.token {
-                println!("{token}");
+                say::data(token)?;
                 if let Ok(link) = shared.link.parse::<ShareLink>() {
                     let (origin, room) = (link.origin(), link.room());
-                    eprintln!("a WHEP player's address: {origin}/whep/{room}");
+                    say::hint(format_args!("a WHEP player's address: {origin}/whep/{room}"));
                 }
             }
             let left = words::duration(shared.expires.saturating_sub(words::now()));
-            eprintln!("good for {left}; peercamctl revoke {} ends it before", shared.id);
+            let id = &shared.id;
+            say::hint(format_args!("good for {left}; peercamctl revoke {id} ends it before"));
         }
         let people = !common.json && stdout().is_terminal() && stderr().is_terminal();
         if self.qr || people {
             match qr::draw(&shared.link, if self.qr { None } else { qr::columns() }) {
-                Ok(picture) => eprint!("{picture}"),
-                Err(problem) => eprintln!("no QR code: {problem}"),
+                Ok(picture) => say::hint(picture.trim_end_matches('\n')),
+                Err(problem) => say::hint(format_args!("no QR code: {problem}")),
             }
         }
         Ok(())
@@ -163,7 +164,7 @@ impl List {
         let (list, _) = agent::ask::<Vec<Listed>>(common, &Request::Shares {})?;
         if !common.json {
             let now = words::now();
-            list.iter().for_each(|listed| println!("{}", describe(listed, now)));
+            list.iter().try_for_each(|listed| say::data(describe(listed, now)))?;
         }
         Ok(())
     }
@@ -216,8 +217,8 @@ impl Revoke {
         };
         let (count, said) = agent::ask::<usize>(common, &request)?;
         if !common.json {
-            eprintln!("{said}");
-            println!("{count}");
+            say::hint(said);
+            say::data(count)?;
         }
         Ok(())
     }

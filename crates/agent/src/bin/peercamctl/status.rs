@@ -4,7 +4,7 @@ use peercam_agent::control_socket::{Request, messages::Status};
 
 use peercam_protocol::signalling::Door;
 
-use crate::{Common, Failure, agent, words};
+use crate::{Common, Failure, agent, say, words};
 
 /// Show the rooms the camera waits in, and who watches
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ impl Arguments {
     pub fn run(&self, common: &Common) -> Result<(), Failure> {
         let (status, _) = agent::ask(common, &Request::Status {})?;
         if !common.json {
-            print!("{}", describe(&status, words::now()));
+            say::data(describe(&status, words::now()).trim_end())?;
         }
         Ok(())
     }
