@@ -237,6 +237,7 @@ async fn a_viewer_who_is_kicked_loses_his_stream_and_the_others_keep_theirs() {
     let mut camera = managed.server.camera("front-door").await;
     let mut viewer = managed.server.viewer("front-door").await;
     let mut other = managed.server.viewer("front-door").await;
+    let mut events = managed.events(None).await;
     let ended = session(&mut camera, &mut viewer).await;
     let kept = session(&mut camera, &mut other).await;
     let view = managed.get("/api/v1/rooms/front-door").await;
@@ -248,6 +249,7 @@ async fn a_viewer_who_is_kicked_loses_his_stream_and_the_others_keep_theirs() {
     assert!(sentence.contains("administrator"), "{sentence}");
     viewer.is_closed(1008).await;
     camera.hears_bye(ended, ByeReason::Other).await;
+    assert_eq!(events.until("session-ended").await["session"], ended.0);
     camera.answers(kept, "again").await;
     other.hears_answer("again").await;
     assert_eq!(managed.call("DELETE", &path).await.status, 404);

@@ -29,6 +29,16 @@ const START: Duration = Duration::from_secs(60);
 /// Size of the window in pixels.
 const WINDOW: (u32, u32) = (1280, 800);
 
+/// Size of a phone's screen in points.
+const PHONE: (u32, u32) = (390, 844);
+
+/// What pages are shown on.
+#[derive(Debug, Clone, Copy)]
+enum Screen {
+    Desk,
+    Phone,
+}
+
 /// Chromium's switches. The sandbox wants a user name space that containers and root don't have;
 /// only pages of this machine are opened.
 const SWITCHES: &[&str] = &[
@@ -65,9 +75,24 @@ impl Browser {
         Self::start_in(bed, Place::Here, None).await
     }
 
+    /// Starts Chromium with the screen of a phone: 390 by 844 points, for pages that are 390 wide
+    /// then.
+    pub async fn start_phone(bed: &Bed) -> Result<Self> {
+        Self::launch(bed, Place::Here, None, Screen::Phone).await
+    }
+
     /// Starts Chromium in a network, with a fresh profile and, if there is one, with this
     /// certificate authority (PEM) among those it trusts.
     pub async fn start_in(bed: &Bed, place: Place, authority: Option<&Path>) -> Result<Self> {
+        Self::launch(bed, place, authority, Screen::Desk).await
+    }
+
+    async fn launch(
+        bed: &Bed,
+        place: Place,
+        authority: Option<&Path>,
+        screen: Screen,
+    ) -> Result<Self> {
         let chromium = programs::chromium()?;
         let port = net::free_port()?;
         let profile = tempfile::Builder::new()
@@ -100,7 +125,7 @@ impl Browser {
         })
         .await?;
         let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities(&chromium, &profile))
+            .capabilities(capabilities(&chromium, &profile, screen))
             .connect(&format!("http://{server}"))
             .await
             .map_err(|error| Error::Browser {
@@ -290,11 +315,15 @@ fn home_that_trusts(profile: &Path, authority: &Path) -> Result<PathBuf> {
     Ok(home)
 }
 
-fn capabilities(chromium: &Path, profile: &Path) -> fantoccini::wd::Capabilities {
+fn capabilities(chromium: &Path, profile: &Path, screen: Screen) -> fantoccini::wd::Capabilities {
     let mut switches: Vec<_> = SWITCHES.iter().map(|&switch| switch.to_owned()).collect();
     switches.push(format!("--user-data-dir={}", profile.display()));
     switches.push(format!("--window-size={},{}", WINDOW.0, WINDOW.1));
-    let options = json!({ "binary": chromium, "args": switches });
+    let mut options = json!({ "binary": chromium, "args": switches });
+    if let Screen::Phone = screen {
+        let metrics = json!({ "width": PHONE.0, "height": PHONE.1, "pixelRatio": 3 });
+        options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
+    }
     [("goog:chromeOptions".to_owned(), options)].into_iter().collect()
 }
 

@@ -70,6 +70,14 @@ impl Rendezvous {
         Self::listen(bed, SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?))).await
     }
 
+    /// The same with this configuration file.
+    pub async fn start_with(bed: &Bed, config: &str) -> Result<Self> {
+        let config = bed.write("rendezvous.toml", config)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, net::free_port()?));
+        let arguments = ["--config".to_owned(), config.display().to_string()];
+        Self::listen_in(bed, Place::Here, address, address, &arguments).await
+    }
+
     /// Starts it on `address` and waits until it listens.
     pub async fn listen(bed: &Bed, address: SocketAddr) -> Result<Self> {
         Self::listen_in(bed, Place::Here, address, address, &[]).await

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{Room, State, Viewer, ViewerId, send};
+use crate::events::Event;
 
 /// A room.
 #[derive(Debug, Serialize)]
@@ -85,6 +86,7 @@ impl Room {
         if let (Some(session), Some(camera)) = (viewer.session, camera.as_mut()) {
             camera.end(session, viewers);
             send(&camera.outbox, &ToCamera::Bye { session, reason: ByeReason::Other });
+            self.telemetry.tell(&Event::SessionEnded { room: self.id.clone(), session });
         }
         true
     }

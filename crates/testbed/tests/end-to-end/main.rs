@@ -11,6 +11,7 @@
 
 mod browser_leaves_nothing_behind;
 mod camera_goes_offline_and_returns;
+mod dashboard_shows_who_is_here;
 mod guest_agent_is_restarted;
 mod guest_camera_plays;
 mod guest_keeps_its_data;
@@ -21,11 +22,13 @@ mod latency_does_not_grow;
 mod liar;
 mod lost_path_is_found_again;
 mod lying_rendezvous_is_caught;
+mod own_page_plays;
 mod rendezvous_is_measured;
 mod rendezvous_restarts;
 mod run_ends_cleanly;
 mod scene;
 mod share_link_opens_the_camera;
+mod site;
 mod ten_viewers_share_one_encode;
 mod viewer_over_the_limit_is_refused;
 mod whep_client_of_others_plays;
