@@ -2,10 +2,7 @@
 //! package `whip-whep`, by the author of the protocol, as npm has it (`whep-player/package.json`).
 //! The camera's door asks for a token, and the player shows one on every request.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peercam_protocol::signalling::Door;
 use peercam_testbed::{
@@ -15,13 +12,11 @@ use peercam_testbed::{
     wait::{self, Look},
 };
 use serde::Deserialize;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-};
 
-use crate::scene::{SOON, Scene, grant};
+use crate::{
+    scene::{SOON, Scene, grant},
+    site::{JAVASCRIPT, Site},
+};
 
 const PAGE: &str = include_str!("whep-player/page.html");
 
@@ -84,54 +79,6 @@ struct Seen {
     trouble: Vec<String>,
 }
 
-/// A web server with the page and the client, of another origin than the camera's server.
-struct Site {
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Site {
-    async fn start() -> Self {
-        let folder = "crates/testbed/tests/end-to-end/whep-player/node_modules/whip-whep/whep.js";
-        let client = std::fs::read_to_string(programs::repository().join(folder))
-            .expect("the WHEP client is installed: run scripts/setup lint");
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                // A browser that hangs up is none of our business.
-                _ = serve(stream, &client).await;
-            }
-        });
-        Self { address, task }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn serve(mut stream: TcpStream, client: &str) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") && head.len() < 16 * 1024 {
-        head.push(stream.read_u8().await?);
-    }
-    let (kind, body) = match head.split(|byte| *byte == b' ').nth(1) {
-        Some(b"/whep.js") => ("text/javascript", client),
-        _ => ("text/html", PAGE),
-    };
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body.as_bytes()).await?;
-    stream.shutdown().await
-}
-
 async fn look(scene: &Scene) -> Result<Seen> {
     scene.browser.evaluate_async(LOOK).await
 }
@@ -160,7 +107,10 @@ async fn a_whep_client_of_others_plays_restarts_ice_and_leaves() {
     })
     .await;
     let token = grant(&scene.camera, Duration::from_secs(600), None).token;
-    let site = Site::start().await;
+    let client = "crates/testbed/tests/end-to-end/whep-player/node_modules/whip-whep/whep.js";
+    let client = std::fs::read_to_string(programs::repository().join(client))
+        .expect("the WHEP client is installed: run scripts/setup lint");
+    let site = Site::start(PAGE, [("/whep.js", JAVASCRIPT, client)]).await;
     let endpoint = format!("http://{}/whep/{}", scene.rendezvous.address(), scene.camera.room());
     let page = format!("http://{}/?whep={endpoint}&token={token}", site.address);
     scene.browser.open(&page).await.unwrap();
