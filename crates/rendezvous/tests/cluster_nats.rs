@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -16,6 +16,7 @@ async fn dead_servers_in_the_list_are_passed_over() {
     let nats = Nats::start();
     let mut list: Vec<_> = (0..9).map(|_| format!("nats://{}", free_address())).collect();
     list.push(nats.url());
+    nats.is_up().await;
     let node = Process::start(&list, "");
     // At the first attempt.
     let log = node.logs("in the cluster").await;
@@ -250,4 +251,43 @@ impl Authority {
         fs::write(&files.1, key.serialize_pem()).unwrap();
         files
     }
+}
+
+#[tokio::test]
+async fn a_node_that_comes_later_hears_of_every_camera() {
+    /// More than a node reads at once.
+    const CAMERAS: usize = 5000;
+    let nats = Nats::start();
+    let first = nats.node().await;
+    readyz(first.address, 200, "ready\n").await;
+    // A node of the test's own: it lives, and has all these cameras.
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let id = "f".repeat(32);
+    let alive = format!(
+        "{{\"version\":1,\"from\":\"{id}\",\"message\":{{\"alive\":{{\"name\":\"x\",\"greet\":false}}}}}}"
+    );
+    let news = client.clone();
+    let lives = tokio::spawn(async move {
+        loop {
+            news.publish("peercam.nodes", alive.clone().into()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    for number in 0..CAMERAS {
+        let subject = format!("$KV.peercam-cameras.camera-{number}");
+        let hosting = json!({ "node": id, "generation": 1 }).to_string();
+        client.publish(subject, hosting.into()).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let all = format!("peercam_cluster_cameras{{at=\"elsewhere\"}} {CAMERAS}");
+    counts(&first, &all).await;
+    let later = nats.node().await;
+    counts(&later, &all).await;
+    // Nothing was lost, and asked for again.
+    for node in [&first, &later] {
+        counts(node, "peercam_cluster_messages_dropped_total{reason=\"unread\"} 0").await;
+    }
+    sees(later.address, &format!("camera-{}", CAMERAS - 1), true).await;
+    sees(later.address, "camera-0", true).await;
+    lives.abort();
 }

@@ -11,11 +11,12 @@ use async_nats::{
     Client, ConnectError, ConnectErrorKind, ConnectOptions, Event,
     jetstream::{
         self,
+        consumer::{DeliverPolicy, pull},
         kv::{Entry, Operation, Store, UpdateErrorKind},
         stream::{self, DiscardPolicy, StorageType},
     },
 };
-use futures_util::{StreamExt, future::join_all};
+use futures_util::{Stream, StreamExt, future::join_all};
 use peercam_protocol::RoomId;
 use tokio::{
     sync::mpsc,
@@ -268,8 +269,8 @@ impl Session {
         while let Ok(message) = timeout_at(greeting, self.news.next()).await {
             self.hear_news(message.context("NATS ended the subscription")?).await?;
         }
-        let mut claims = self.line.claims.watch_with_history(">").await?;
-        let mut cameras = self.cameras.watch_with_history(">").await?;
+        let mut claims = follow(&self.line.claims).await.context("cannot read claims")?;
+        let mut cameras = follow(&self.cameras).await.context("cannot read cameras")?;
         self.cluster.connected(&self.line);
         let cluster = self.cluster.clone();
         let store = self.cameras.clone();
@@ -287,11 +288,11 @@ impl Session {
                     self.hear_news(message.context("NATS ended the subscription")?).await?;
                 }
                 entry = cameras.next() => {
-                    let entry = entry.context("NATS ended the watch")?;
+                    let entry = entry.context("NATS ended the list")?;
                     self.cluster.learn_camera(&entry.context("watching cameras")?);
                 }
                 entry = claims.next() => {
-                    let entry = entry.context("NATS ended the watch")?;
+                    let entry = entry.context("NATS ended the list")?;
                     let learnt = claims::claim_of(&entry.context("watching claims")?);
                     if let Some((room, claim)) = learnt {
                         self.rooms.claims.learn(&room, claim);
@@ -470,6 +471,41 @@ async fn bucket(
         anyhow!(
             "cannot make the bucket {name} (is JetStream on: nats-server --jetstream?): {error}"
         )
+    })
+}
+
+/// What stands in a bucket, and then each change of it. As much is asked for as there is room for:
+/// the client's own way to watch (`Store::watch`) has NATS send all of it at once, drops what is
+/// more than [`QUEUE`], and asks for the rest five seconds later.
+async fn follow(
+    store: &Store,
+) -> anyhow::Result<impl Stream<Item = anyhow::Result<Entry>> + Unpin + use<>> {
+    let config = pull::OrderedConfig {
+        filter_subject: format!("{}>", store.prefix),
+        deliver_policy: DeliverPolicy::LastPerSubject,
+        max_batch: (QUEUE / 4) as i64,
+        max_expires: PATIENCE,
+        ..Default::default()
+    };
+    let messages = store.stream.create_consumer(config).await?.messages().await?;
+    let (bucket, prefix) = (store.name.clone(), store.prefix.clone());
+    Ok(messages.map(move |message| entry(&bucket, &prefix, &message?)))
+}
+
+/// An entry of a bucket, as it stands in its stream (ADR-8 of NATS).
+fn entry(bucket: &str, prefix: &str, message: &jetstream::Message) -> anyhow::Result<Entry> {
+    let info = message.info().map_err(|error| anyhow!("{error}"))?;
+    let operation = message.headers.as_ref().and_then(|headers| headers.get("KV-Operation"));
+    let operation = operation.and_then(|name| name.as_str().parse().ok());
+    Ok(Entry {
+        bucket: bucket.to_owned(),
+        key: message.subject.strip_prefix(prefix).unwrap_or_default().to_owned(),
+        value: message.payload.clone(),
+        revision: info.stream_sequence,
+        delta: info.pending,
+        created: info.published,
+        operation: operation.unwrap_or(Operation::Put),
+        seen_current: info.pending == 0,
     })
 }
 

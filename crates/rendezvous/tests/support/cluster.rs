@@ -89,6 +89,10 @@ impl Nats {
         format!("nats://{}", self.address)
     }
 
+    pub async fn is_up(&self) {
+        listens(self.address).await;
+    }
+
     /// Nobody gets to say goodbye.
     pub fn stop(&mut self) {
         self.child.kill().unwrap();
@@ -184,12 +188,7 @@ impl Process {
     }
 
     pub async fn is_up(&self) {
-        let connect = async {
-            while tokio::net::TcpStream::connect(self.address).await.is_err() {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        soon("the node to listen", connect).await;
+        listens(self.address).await;
     }
 
     pub fn log(&self) -> String {
@@ -219,6 +218,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+async fn listens(address: SocketAddr) {
+    let connect = async {
+        while TcpStream::connect(address).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon("a server to listen", connect).await;
 }
 
 pub fn free_address() -> SocketAddr {
@@ -297,12 +305,21 @@ pub async fn readyz(address: SocketAddr, status: u16, words: &str) -> String {
 
 /// Waits until `/metrics` of a node has this line.
 pub async fn counts(node: &Rendezvous, line: &str) {
+    let name = line.split(['{', ' ']).next().unwrap();
+    let mut found = Vec::new();
     let ask = async {
-        while !node.get("/metrics").await.body.lines().any(|other| other == line) {
+        loop {
+            let page = node.get("/metrics").await.body;
+            found = page.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect();
+            if found.iter().any(|other| other == line) {
+                return;
+            }
             sleep(Duration::from_millis(50)).await;
         }
     };
-    soon(line, ask).await;
+    if timeout(PATIENCE, ask).await.is_err() {
+        panic!("waited in vain for {line}: {found:?}");
+    }
 }
 
 /// The viewer hears whether the camera is here, as his next message.
