@@ -3,7 +3,7 @@
 //!
 //! Each list holds [`MAX_ENTRIES`]. What has expired makes room only when a list is full: time may
 //! turn out to be earlier than it was thought to be, and nothing that was taken back may come to
-//! life by that.
+//! life by that. Of what was shared, all that opens no door any more makes room then.
 
 use std::collections::BTreeSet;
 
@@ -67,6 +67,13 @@ pub struct Listed {
     pub state: ShareState,
 }
 
+impl Listed {
+    /// Whether it opens the door, now or later.
+    fn opens(&self) -> bool {
+        matches!(self.state, ShareState::Good | ShareState::NotYet)
+    }
+}
+
 /// What was revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Revoked {
@@ -110,6 +117,9 @@ struct Mark {
     /// When it expires, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<u64>,
+    /// When it was made, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<u64>,
 }
 
 impl Book {
@@ -144,9 +154,9 @@ impl Book {
     /// When no more can be remembered.
     pub fn use_up(&mut self, claims: &Claims, now: u64) -> Result<(), BookError> {
         // No later than what the file's format can say.
-        let until = Some(claims.exp.min(i64::MAX as u64));
+        let [until, made] = [claims.exp, claims.iat].map(|at| Some(at.min(i64::MAX as u64)));
         make_room(&mut self.used, "single-use tokens", now, |mark| mark.until)?;
-        self.used.push(Mark { id: claims.jti.clone(), until });
+        self.used.push(Mark { id: claims.jti.clone(), until, made });
         Ok(())
     }
 
@@ -165,7 +175,15 @@ impl Book {
         if label.as_deref().is_some_and(|label| !is_name(label)) {
             return Err(BookError::Name);
         }
-        make_room(&mut self.shares, "shared links", now, |share| Some(share.expires))?;
+        if self.shares.len() >= MAX_ENTRIES {
+            // What opens no door any more; that it doesn't is written elsewhere.
+            let over = self.list(now).into_iter().filter(|listed| !listed.opens());
+            let over: BTreeSet<_> = over.map(|listed| listed.share.id).collect();
+            self.shares.retain(|share| !over.contains(&share.id));
+        }
+        if self.shares.len() >= MAX_ENTRIES {
+            return Err(BookError::Full("shared links"));
+        }
         self.shares.push(Share {
             id: claims.jti.clone(),
             label,
@@ -203,14 +221,18 @@ impl Book {
             .shares
             .iter()
             .filter(|share| share.id == name || share.label.as_deref() == Some(name))
-            .map(|share| Mark { id: share.id.clone(), until: Some(share.expires) })
+            .map(|share| Mark {
+                id: share.id.clone(),
+                until: Some(share.expires),
+                made: Some(share.made),
+            })
             .collect();
         let outcome = match found.len() {
             0 => Revoked::Unknown,
             shares => Revoked::Shares(shares),
         };
         if found.is_empty() {
-            found.push(Mark { id: name.to_owned(), until: None });
+            found.push(Mark { id: name.to_owned(), until: None, made: None });
         }
         for mark in found {
             if !self.revoked.iter().any(|revoked| revoked.id == mark.id) {
@@ -223,16 +245,18 @@ impl Book {
 
     /// Takes back all that was made up to `now`, by whomever. How many shares were good before.
     pub fn revoke_all(&mut self, now: u64) -> usize {
-        let good = self.list(now);
-        let good = good
-            .iter()
-            .filter(|listed| matches!(listed.state, ShareState::Good | ShareState::NotYet));
-        let count = good.count();
+        let count = self.list(now).iter().filter(|listed| listed.opens()).count();
         // A share may be a little ahead of the clock, see `earliest`.
         let latest = self.shares.iter().map(|share| share.made).max().unwrap_or(0);
         self.revoked_until = self.revoked_until.max(now).max(latest);
         // What these say is said by the line above.
-        self.revoked.clear();
+        let said = |mark: &Mark| mark.made.is_some_and(|made| made <= self.revoked_until);
+        self.used.retain(|mark| !said(mark));
+        self.revoked.retain(|mark| !said(mark));
+        // Those that an owner's key signed are most likely among it; but its clock may have been
+        // ahead of ours. There is room for more afterwards.
+        let surplus = self.revoked.len().saturating_sub(MAX_ENTRIES / 2);
+        self.revoked.drain(..surplus);
         count
     }
 
@@ -380,7 +404,6 @@ mod tests {
         }
         let more = claims("more");
         assert!(matches!(book.use_up(&more, NOW), Err(BookError::Full(_))));
-        assert!(matches!(book.note(&more, &room(), None, NOW), Err(BookError::Full(_))));
         assert!(matches!(book.revoke("more", NOW), Err(BookError::Full(_))));
         let expired = NOW + 3600 + LEEWAY;
         book.use_up(&more, expired).unwrap();
@@ -394,6 +417,44 @@ mod tests {
         assert!(matches!(book.revoke("yet another", NOW), Err(BookError::Full(_))));
         book.revoke_all(expired);
         book.revoke("yet another", NOW).unwrap();
+    }
+
+    #[test]
+    fn full_lists_have_room_after_all_was_revoked() {
+        let mut book = Book::default();
+        for nth in 0..MAX_ENTRIES {
+            let once = Claims { once: true, ..claims(&nth.to_string()) };
+            book.note(&once, &room(), None, NOW).unwrap();
+            book.use_up(&Claims { jti: format!("owner's {nth}"), ..once }, NOW).unwrap();
+        }
+        let more = Claims { once: true, iat: NOW + 1, ..claims("more") };
+        assert!(matches!(book.note(&more, &room(), None, NOW), Err(BookError::Full(_))));
+        assert!(matches!(book.use_up(&more, NOW), Err(BookError::Full(_))));
+        // One that is over is enough for the next one, and stays over.
+        book.revoke("7", NOW).unwrap();
+        book.note(&more, &room(), None, NOW).unwrap();
+        assert_eq!(book.check(&claims("7")), Err(TokenError::Revoked));
+        assert_eq!(book.list(NOW).len(), MAX_ENTRIES);
+
+        assert_eq!(book.revoke_all(NOW), MAX_ENTRIES);
+        let next = Claims { iat: book.earliest(), ..more };
+        book.note(&next, &room(), None, NOW).unwrap();
+        assert_eq!(book.list(NOW).len(), 1);
+        book.use_up(&next, NOW).unwrap();
+        assert_eq!(book.check(&next), Err(TokenError::Used));
+        assert_eq!(book.check(&claims("owner's 1")), Err(TokenError::Revoked));
+    }
+
+    #[test]
+    fn what_was_revoked_by_its_name_stays_so_whatever_its_makers_clock_said() {
+        let mut book = Book::default();
+        let ahead = Claims { iat: NOW + LEEWAY / 2, once: true, ..claims("an owner's") };
+        book.revoke("an owner's", NOW).unwrap();
+        let used = Claims { jti: "used".to_owned(), ..ahead.clone() };
+        book.use_up(&used, NOW).unwrap();
+        book.revoke_all(NOW);
+        assert_eq!(book.check(&ahead), Err(TokenError::Revoked));
+        assert_eq!(book.check(&used), Err(TokenError::Used));
     }
 
     #[test]
