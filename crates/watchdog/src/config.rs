@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{escalation::Limits, service::Policy};
+use crate::{escalation::Limits, monitor, service::Policy};
 
 /// A configuration that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Config {
     /// What is done when restarts of a service don't help; None: the hardware watchdog is left
     /// to reset the device.
     pub escalation: Option<EscalationConfig>,
+    /// What is watched beside the services; subjects differ.
+    pub monitors: Vec<monitor::Limits>,
     /// In the order in which they are started; at least one; names differ.
     pub services: Vec<ServiceConfig>,
 }

@@ -13,6 +13,8 @@
 //! | [`hardware`] | the hardware watchdog |
 //! | [`record`] | what is kept across resets: no I/O, no clock |
 //! | [`keeper`] | the file it is kept in |
+//! | [`monitor`] | what goes wrong slowly (memory, storage, heat …): no I/O, no clock |
+//! | [`sensors`] | measures that |
 //! | [`status`] | what it tells about the moment |
 //! | [`run`] | the loop that ties them together |
 //! | [`log`] | lines on standard error |
@@ -49,10 +51,12 @@ pub mod hardware;
 pub mod keeper;
 pub mod launch;
 pub mod log;
+pub mod monitor;
 pub mod notify;
 pub mod reaper;
 pub mod record;
 pub mod run;
+pub mod sensors;
 pub mod service;
 pub mod status;
 pub mod supervisor;

@@ -181,6 +181,7 @@ fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
         state_dir: config.state_dir,
         runtime_dir: config.runtime_dir,
         escalation: config.escalation,
+        monitors: config.monitors,
         services: services.collect(),
     })
 }

@@ -24,16 +24,18 @@ use nix::{
 
 use crate::{
     config::{EscalationConfig, HardwareConfig},
-    escalation::{Decision, Escalation, History},
+    escalation::{Condition, Decision, Escalation, History},
     hardware::Hardware,
     keeper::{self, Keeper},
     launch::Launch,
     log,
+    monitor::{self, Level, Monitor},
     notify::{NotifySocket, Received, belongs_to},
     reaper::{self, Children},
     record::{Kind, Reset, Traces},
+    sensors::Sensors,
     service::{Action, Event, Exit, Note, Policy, Service},
-    status::{ServiceStatus, Status},
+    status::{MonitorStatus, ServiceStatus, Status},
     supervisor::{Index, Step, Supervisor, Verdict},
 };
 
@@ -52,6 +54,8 @@ const STOP_PATIENCE: Duration = Duration::from_millis(500);
 pub const LEAVE_SAFE_MODE: Signal = Signal::SIGUSR1;
 /// Least time between two changes of what is told about the moment.
 const SHOW_PAUSE: Duration = Duration::from_secs(1);
+/// How often is measured what [`monitor`] watches.
+const MEASURE_PAUSE: Duration = Duration::from_secs(10);
 /// A device that was told to reboot and didn't is told again, if no hardware resets it.
 const REBOOT_PAUSE: Duration = Duration::from_secs(60);
 /// Where the kernel names this start of the device.
@@ -70,6 +74,8 @@ pub struct Plan {
     pub runtime_dir: Option<PathBuf>,
     /// What is done when restarts of a service don't help; None: the hardware is starved.
     pub escalation: Option<EscalationConfig>,
+    /// What is watched beside the services.
+    pub monitors: Vec<monitor::Limits>,
     /// In the order in which they are started.
     pub services: Vec<Wanted>,
 }
@@ -121,6 +127,11 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
         socket,
         keeper,
         ladder,
+        watch: Watch {
+            monitors: plan.monitors.into_iter().map(Monitor::new).collect(),
+            sensors: Sensors::new(plan.state_dir),
+            due: now,
+        },
         board: plan.runtime_dir.map(|folder| Board {
             folder,
             shown: None,
@@ -226,6 +237,7 @@ struct Watchdog {
     socket: NotifySocket,
     keeper: Keeper,
     ladder: Option<Ladder>,
+    watch: Watch,
     board: Option<Board>,
     /// The last one, to tell when it changes.
     verdict: Verdict,
@@ -260,6 +272,7 @@ impl Watchdog {
             let now = Instant::now();
             let steps = self.supervisor.tick(now);
             self.perform(steps);
+            self.measure(now);
             self.escalate(now);
             self.feed(now);
             if self.supervisor.is_finished() {
@@ -282,7 +295,8 @@ impl Watchdog {
         let steady = ladder.and_then(|ladder| ladder.escalation.deadline(now));
         let reboot = ladder.and_then(|ladder| ladder.reboot.as_ref()?.due);
         let board = self.board.as_ref().and_then(|board| Some(board.due).filter(|due| *due > now));
-        let others = [hardware, self.keeper.deadline(), steady, reboot, board];
+        let others =
+            [hardware, self.keeper.deadline(), steady, reboot, board, self.watch.deadline()];
         let others = others.into_iter().flatten();
         let deadline = self.supervisor.deadline(now).into_iter().chain(others).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
@@ -410,7 +424,17 @@ impl Watchdog {
     /// What is done when restarts of a service don't help.
     fn escalate(&mut self, now: Instant) {
         let Some(ladder) = &mut self.ladder else { return };
-        let condition = self.supervisor.condition(now, |index| self.launches[index].name());
+        let mut condition = self.supervisor.condition(now, |index| self.launches[index].name());
+        match condition {
+            // What services need comes first.
+            Condition::Ailing | Condition::Broken(_) => self.watch.give_time(now),
+            Condition::Well => {
+                if let Some(trouble) = self.watch.trouble(now) {
+                    condition = Condition::Broken(trouble);
+                    self.watch.give_time(now);
+                }
+            }
+        }
         let today = self.keeper.record().resets_today(keeper::uptime());
         let Some(decision) = ladder.escalation.step(now, condition, today) else { return };
         let steps = match decision {
@@ -508,6 +532,13 @@ impl Watchdog {
         self.verdict = verdict;
     }
 
+    fn measure(&mut self, now: Instant) {
+        if self.watch.deadline().is_some_and(|due| now >= due) {
+            let services: Vec<_> = self.running.iter().flatten().copied().collect();
+            self.watch.measure(now, &services);
+        }
+    }
+
     /// Tells how things are, if that has changed.
     fn show(&mut self, now: Instant) {
         if self.board.as_ref().is_none_or(|board| now < board.due) {
@@ -541,6 +572,7 @@ impl Watchdog {
             resetting: ladder.is_some_and(|ladder| ladder.escalation.is_rebooting())
                 || self.verdict != Verdict::Feed,
             hardware: self.hardware.as_ref().map(Hardware::status),
+            monitors: self.watch.status(),
             services: services.collect(),
             record: self.keeper.record().clone(),
         }
@@ -561,6 +593,54 @@ impl Watchdog {
                 Children::Alive => std::thread::sleep(Duration::from_millis(5)),
             }
         }
+    }
+}
+
+/// What is watched beside the services.
+struct Watch {
+    monitors: Vec<Monitor>,
+    sensors: Sensors,
+    /// When it is next measured.
+    due: Instant,
+}
+
+impl Watch {
+    fn deadline(&self) -> Option<Instant> {
+        (!self.monitors.is_empty()).then_some(self.due)
+    }
+
+    fn measure(&mut self, now: Instant, services: &[Pid]) {
+        self.due = now + MEASURE_PAUSE;
+        for monitor in &mut self.monitors {
+            let value = self.sensors.measure(monitor.subject(), services);
+            match value.and_then(|value| monitor.take(now, value)) {
+                Some((Level::Normal, text)) => log::info(text),
+                Some((Level::Warning, text)) => log::warn(text),
+                Some((Level::Critical, text)) => log::error(text),
+                None => {}
+            }
+        }
+    }
+
+    fn trouble(&self, now: Instant) -> Option<String> {
+        self.monitors.iter().find_map(|monitor| monitor.trouble(now))
+    }
+
+    fn give_time(&mut self, now: Instant) {
+        self.monitors.iter_mut().for_each(|monitor| monitor.give_time(now));
+    }
+
+    fn status(&self) -> Vec<MonitorStatus> {
+        let status = |monitor: &Monitor| {
+            let (value, level) = monitor.state()?;
+            Some(MonitorStatus {
+                what: monitor.subject().to_string(),
+                value,
+                unit: monitor.subject().unit().to_owned(),
+                level: level.to_string(),
+            })
+        };
+        self.monitors.iter().filter_map(status).collect()
     }
 }
 

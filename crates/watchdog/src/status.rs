@@ -34,6 +34,9 @@ pub struct Status {
     /// The hardware watchdog, where there is to be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<HardwareStatus>,
+    /// What is watched beside the services, as far as it can be measured.
+    #[serde(default)]
+    pub monitors: Vec<MonitorStatus>,
     /// In the order in which they are started.
     pub services: Vec<ServiceStatus>,
     /// What is kept across resets.
@@ -50,6 +53,20 @@ pub struct HardwareStatus {
     pub identity: String,
     /// How long after its last feed it resets, in seconds; 0 while there is none.
     pub timeout_seconds: u64,
+}
+
+/// What is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MonitorStatus {
+    /// `memory-pressure`, …: as in the configuration.
+    pub what: String,
+    /// The last value.
+    pub value: u64,
+    /// `%`, `°C` or `s`.
+    pub unit: String,
+    /// `normal`, `warning` or `critical`.
+    pub level: String,
 }
 
 /// A service.
@@ -128,6 +145,9 @@ impl Status {
             }
             let say = if service.status.is_empty() { "" } else { ": " };
             let _ = writeln!(text, "{say}{}", service.status);
+        }
+        for MonitorStatus { what, value, unit, level } in &self.monitors {
+            let _ = writeln!(text, "{what}: {value} {unit}, {level}");
         }
         text + &describe_record(&self.record)
     }
@@ -255,6 +275,12 @@ mod tests {
                 identity: "i6300ESB".to_owned(),
                 timeout_seconds: 15,
             }),
+            monitors: vec![MonitorStatus {
+                what: "data-space".to_owned(),
+                value: 7,
+                unit: "%".to_owned(),
+                level: "normal".to_owned(),
+            }],
             services: vec![service],
             record,
         }
@@ -281,6 +307,7 @@ mod tests {
              safe mode, after 3 resets in a row\n\
              hardware /dev/watchdog (i6300ESB), 15 s\n\
              service agent: up for 1 h 1 min, 2 failures in a row: hosting\n\
+             data-space: 7 %, normal\n\
              starts of the device: 2, reset by the watchdog once\n\
              resets in a row: 1\n  \
              reset by the watchdog after 1 h 6 min in all: agent: stays broken\n\

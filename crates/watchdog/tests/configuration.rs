@@ -144,3 +144,17 @@ fn a_missing_file_or_argument_is_named() {
     }
     assert_eq!(run(&["--help"]).0, Some(0));
 }
+
+#[test]
+fn a_monitor_without_sense_is_named() {
+    let with = |keys: &str| format!("[[monitor]]\n{keys}\n") + &script("agent", "true");
+    refused(&with("what = \"moon\"\nwarning = 1"), &[":2: ", "`moon`", "`memory-pressure`"]);
+    refused(&with("what = \"load\""), &["monitor \"load\": give it a limit"]);
+    refused(&with("what = \"load\"\nwarning = 0"), &["a limit of 0"]);
+    refused(&with("what = \"load\"\nwarning = 2\ncritical = 1"), &["2 is above critical 1"]);
+    refused(&with("what = \"data-space\"\nwarning = 80"), &["\"data-space\": needs state-dir"]);
+    let escalate = with("what = \"load\"\ncritical = 80\nescalate = true");
+    refused(&escalate, &["escalate needs a critical limit, and [escalation]"]);
+    let twice = "what = \"load\"\nwarning = 1\n[[monitor]]\nwhat = \"load\"\nwarning = 1";
+    refused(&with(twice), &["monitor \"load\": stands there twice"]);
+}

@@ -264,3 +264,22 @@ fn a_person_may_end_safe_mode() {
     let (code, said) = common::run(&["leave-safe-mode", "--config", &file]);
     assert_eq!(code, Some(2), "the folder is gone with its configuration: {said}");
 }
+
+#[test]
+fn what_stays_critical_escalates_where_it_is_to() {
+    let device = Device::new("");
+    let config = device.state()
+        + &device.escalation()
+        + "[[monitor]]\nwhat = \"descriptors\"\ncritical = 1\nescalate = true\nhold = \"1s\"\n"
+        + &script("agent", "ulimit -n 20; exec sleep 60");
+    let mut watchdog = Watchdog::start(&config);
+    let first = watchdog.starts("agent");
+    let line = watchdog.logs("descriptors stays critical");
+    assert!(line.ends_with("for 1s or longer): restarting all services"), "{line}");
+    assert_ne!(watchdog.starts("agent"), first);
+    let line = watchdog.logs("also after a restart of all services: rebooting");
+    assert!(line.contains("descriptors stays critical"), "{line}");
+    common::until("the device is told to reboot", || device.reboots() == 1);
+    watchdog.signal(Signal::SIGTERM);
+    watchdog.ends();
+}

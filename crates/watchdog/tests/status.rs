@@ -28,9 +28,7 @@ fn services_are_shown_with_their_own_words_and_what_was_recorded() {
         + &example_service("agent", &["status=counting \"sheep\"", "ready", "beat"])
         + &script("crasher", "exit 3").replace("50ms", "1m")
         + "critical = false\nrestart-delay-max = \"1m\"\n";
-    let mut watchdog = Watchdog::start(&config);
-    watchdog.logs("crasher: exited with code 3; failure 1 in a row");
-    watchdog.logs("agent: up");
+    let watchdog = Watchdog::start(&config);
     let waits = |text: &str| text.contains("crasher: waiting, 1 failures in a row");
     until("both are shown", || {
         let (code, said) = status(&watchdog, &[]);
@@ -78,5 +76,24 @@ fn what_goes_on_is_rewritten_when_it_changes_and_at_no_other_time() {
     let before = (number(), fs::metadata(&file).unwrap().modified().unwrap());
     std::thread::sleep(std::time::Duration::from_secs(4));
     assert_eq!((number(), fs::metadata(&file).unwrap().modified().unwrap()), before);
+    watchdog.stop();
+}
+
+#[test]
+fn what_is_watched_is_told_of_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    // Any file system has something in it, and any process a descriptor.
+    let config = folders(&folder)
+        + "[[monitor]]\nwhat = \"descriptors\"\nwarning = 1\ncritical = 100\n\
+           [[monitor]]\nwhat = \"load\"\nwarning = 1000000000\n"
+        + &script("agent", "ulimit -n 20; exec sleep 60");
+    let mut watchdog = Watchdog::start(&config);
+    watchdog.logs("agent: up");
+    let line = watchdog.logs("descriptors: ");
+    assert!(line.contains("%, warning from 1 % on"), "{line}");
+    until("it is shown", || {
+        let (_, said) = status(&watchdog, &[]);
+        said.contains("%, warning\n") && said.contains("load: ")
+    });
     watchdog.stop();
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{EscalationConfig, HardwareConfig, ServiceConfig};
 use crate::{
     escalation::Limits,
+    monitor::{self, Subject},
     service::{Policy, Restart},
 };
 
@@ -24,6 +25,8 @@ pub(super) struct Config {
     state_dir: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
     escalation: Option<Escalation>,
+    #[serde(default)]
+    monitor: Vec<Monitor>,
     #[serde(default)]
     service: Vec<Service>,
 }
@@ -53,6 +56,18 @@ struct Escalation {
     safe_mode_after: u32,
     #[serde(default = "device_stable_after")]
     stable_after: Span,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Monitor {
+    what: Subject,
+    warning: Option<u64>,
+    critical: Option<u64>,
+    #[serde(default)]
+    escalate: bool,
+    #[serde(default = "hold")]
+    hold: Span,
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,6 +169,9 @@ fn safe_mode_after() -> u32 {
 fn device_stable_after() -> Span {
     seconds(10 * 60)
 }
+fn hold() -> Span {
+    seconds(60)
+}
 fn stop_timeout() -> Span {
     seconds(5)
 }
@@ -203,7 +221,18 @@ impl Config {
             services.push(service.check()?);
         }
         let Self { state_dir, runtime_dir, .. } = self;
-        Ok(super::Config { hardware, state_dir, runtime_dir, escalation, services })
+        let mut subjects = HashSet::new();
+        let mut monitors = Vec::with_capacity(self.monitor.len());
+        for monitor in self.monitor {
+            let place = format!("monitor {:?}", monitor.what.to_string());
+            let first = subjects.insert(monitor.what);
+            let checked = match monitor.check(state_dir.is_some(), escalation.is_some()) {
+                _ if !first => Err("stands there twice: give each its limits once".to_owned()),
+                checked => checked,
+            };
+            monitors.push(checked.map_err(|message| (place, message))?);
+        }
+        Ok(super::Config { hardware, state_dir, runtime_dir, escalation, monitors, services })
     }
 }
 
@@ -245,6 +274,31 @@ impl Escalation {
             stable_after: self.stable_after.0,
         };
         Ok(EscalationConfig { reboot_program, reboot_arguments, limits })
+    }
+}
+
+impl Monitor {
+    fn check(self, has_folder: bool, has_escalation: bool) -> Result<monitor::Limits, String> {
+        let Self { what: subject, warning, critical, escalate, hold: Span(hold) } = self;
+        let limits = match (warning, critical) {
+            (None, None) => return Err("give it a limit: warning, critical or both".into()),
+            (Some(0), _) | (_, Some(0)) => return Err("a limit of 0: use 1 or more".into()),
+            (warning, critical) => (warning.or(critical), critical.unwrap_or(u64::MAX)),
+        };
+        let (warning, critical) = (limits.0.unwrap_or(limits.1), limits.1);
+        if warning > critical {
+            return Err(format!("warning {warning} is above critical {critical}"));
+        }
+        if matches!(subject, Subject::DataSpace | Subject::DataInodes) && !has_folder {
+            return Err("needs state-dir, which says which file system is meant".into());
+        }
+        if escalate && (critical == u64::MAX || !has_escalation) {
+            return Err("escalate needs a critical limit, and [escalation]".into());
+        }
+        if escalate && subject == Subject::ClockJump {
+            return Err("escalate: a clock that was set is nothing that a reset would cure".into());
+        }
+        Ok(monitor::Limits { subject, warning, critical, escalate, hold })
     }
 }
 
