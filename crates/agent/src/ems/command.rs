@@ -188,13 +188,17 @@ fn wish(given: &mut Given, own: &RoomId) -> Result<Wish, String> {
     if token.as_ref().is_some_and(|token| !token.bytes().all(|c| c.is_ascii_graphic())) {
         return Err("token holds a character that can't stand in a header".to_owned());
     }
-    let server = server(&host, port, secure).ok_or_else(|| match host.rsplit_once(':') {
-        Some((name, port)) if !name.contains(':') && port.parse::<u16>().is_ok() => format!(
-            "ersIP={} holds a port: write ersIP={} ersPort={port}",
-            short(&host),
-            short(name)
-        ),
-        _ => format!("ersIP={} is no address or name of a host", short(&host)),
+    let server = server(&host, port, secure);
+    // Where no link can lead, nobody can watch.
+    let server = server.filter(|server| server.watch_link(&room).is_some()).ok_or_else(|| {
+        match host.rsplit_once(':') {
+            Some((name, port)) if !name.contains(':') && port.parse::<u16>().is_ok() => format!(
+                "ersIP={} holds a port: write ersIP={} ersPort={port}",
+                short(&host),
+                short(name)
+            ),
+            _ => format!("ersIP={} is no address or name of a host", short(&host)),
+        }
     })?;
     Ok(Wish { servers: vec![server], room, token, keep_alive })
 }

@@ -245,6 +245,7 @@ mod tests {
             ("ersIP=1.2.3.4 roomID=testRoom", &["testRoom", "'R'", "such as testroom"]),
             ("ersIP=1.2.3.4/x", &["ersIP="]),
             ("ersIP=1.2.3.4:8080", &["ersIP=1.2.3.4 ersPort=8080"]),
+            ("ersIP=zIP=", &["ersIP=zIP= is no address"]),
             ("ersIP=a:b", &["ersIP=a:b is no address"]),
             ("ersIP=[[::1]]", &["ersIP="]),
             ("ersIP=a@b", &["ersIP="]),
