@@ -14,8 +14,8 @@ use crate::scene::{SOON, link, room};
 
 const SECRET: &str = "of-the-administrator-of-a-test";
 
-/// As long as a room's name may be: what does not fit shows with it.
-const ROOM: &str = "dashboard-with-the-longest-name-that-a-room-of-a-camera-may-have";
+/// As long as a room's name may be, and nowhere to break it: what does not fit shows with it.
+const ROOM: &str = "dashboard_with_the_longest_name_that_a_room_of_a_camera_may_have";
 
 /// Types a secret and presses the button, as a person does.
 const LOG_IN: &str = "const field = document.getElementById('secret'); field.value = SECRET; \
