@@ -68,7 +68,7 @@ pub mod turn;
 pub mod webhooks;
 mod whep;
 
-pub use cluster::config::ClusterConfig;
+pub use cluster::config::{ClusterConfig, ClusterFileError, Login};
 pub use config::{
     Admin, Config, ConfigError, EventKind, Limits, Liveness, LogFormat, TlsFiles, Webhook,
 };

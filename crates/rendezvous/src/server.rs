@@ -21,7 +21,10 @@ use tracing::{debug, info, warn};
 use crate::{
     admin::{self, AdminState},
     claims::{Claims, Keeper},
-    cluster::{self, Cluster},
+    cluster::{
+        self, Cluster,
+        config::{ClusterConfig, ClusterFileError},
+    },
     config::Config,
     connection::Rules,
     control::{Control, Phase},
@@ -112,6 +115,9 @@ pub enum BindError {
     /// It can't tell of events.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// It can't show NATS who it is.
+    #[error(transparent)]
+    ClusterFile(#[from] ClusterFileError),
     /// It can't be told apart from the cluster's other nodes.
     #[error("cluster: the system has no random numbers for this node's id")]
     NoRandom,
@@ -146,6 +152,7 @@ impl Files {
     fn read(config: &Config) -> Result<Self, BindError> {
         let tls = config.tls.clone().map(Tls::load).transpose()?;
         let hooks = config.webhooks.iter().map(Hook::load).collect::<Result<_, _>>()?;
+        config.cluster.as_ref().map_or(Ok(()), ClusterConfig::check_files)?;
         let secret = config.admin.as_ref().map(|admin| Secret::load(&admin.secret_file));
         Ok(Self { tls, hooks, secret: secret.transpose()? })
     }
@@ -156,7 +163,8 @@ fn warn_of_exposed(config: &Config) {
     let key = config.tls.iter().map(|tls| &tls.key);
     let admin = config.admin.iter().map(|admin| &admin.secret_file);
     let hooks = config.webhooks.iter().map(|hook| &hook.secret_file);
-    for file in key.chain(admin).chain(hooks) {
+    let cluster = config.cluster.iter().flat_map(|cluster| cluster.secret_files());
+    for file in key.chain(admin).chain(hooks).chain(cluster) {
         if fs::metadata(file).is_ok_and(|file| file.permissions().mode() & 0o007 != 0) {
             let file = file.display();
             warn!("{file}: everybody on this machine can read it: chmod 600 {file}");

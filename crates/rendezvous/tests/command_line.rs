@@ -140,6 +140,30 @@ async fn the_files_that_it_names_are_checked_with_it() {
 }
 
 #[tokio::test]
+async fn so_are_those_of_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, other] = ["rendezvous.toml", "other"].map(|name| folder.path().join(name));
+    let name = file.to_str().unwrap();
+    for (lines, words) in [
+        (format!("credentials-file = {other:?}"), "credentials-file"),
+        (format!("ca-file = {other:?}"), "ca-file"),
+        (format!("certificate-file = {other:?}\nkey-file = {other:?}"), "certificate-file"),
+    ] {
+        std::fs::write(&file, format!("[cluster]\nnats = \"nats://a\"\n{lines}\n")).unwrap();
+        for text in [None, Some("garbage")] {
+            _ = std::fs::remove_file(&other);
+            if let Some(text) = text {
+                std::fs::write(&other, text).unwrap();
+            }
+            let (code, _, stderr) = run(&["--config", name, "--check-config"]).await;
+            assert_eq!(code, Some(2), "{stderr}");
+            let what = format!("cluster: {words} = {other:?}: ");
+            assert!(stderr.contains(&what), "{stderr}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_configuration_that_is_not_there_is_named() {
     let (code, _, stderr) = run(&["--config", "/nowhere/rendezvous.toml"]).await;
     assert_eq!(code, Some(2));

@@ -1,9 +1,13 @@
 //! `[cluster]` of the configuration.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
 
-use async_nats::ServerAddr;
+use async_nats::{ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::Deserialize;
 
 /// How this node finds the others.
@@ -28,6 +32,58 @@ pub struct ClusterConfig {
     pub replicas: usize,
     /// Most viewers of other nodes at the cameras of this one.
     pub remote_viewers: usize,
+}
+
+/// A file for NATS that is not as it has to be.
+#[derive(Debug, thiserror::Error)]
+#[error("cluster: {key} = {:?}: {reason}", .file.display())]
+pub struct ClusterFileError {
+    /// What the configuration calls it.
+    key: &'static str,
+    file: PathBuf,
+    reason: String,
+}
+
+impl ClusterConfig {
+    /// Reads the files that are named. They are read anew for each connection, too: this tells in
+    /// time what is wrong with them.
+    ///
+    /// # Errors
+    ///
+    /// The first one that is not as it has to be.
+    pub(crate) fn check_files(&self) -> Result<(), ClusterFileError> {
+        let (certificate, key) = self.certificate.as_ref().map(|(c, k)| (c, k)).unzip();
+        check_file("credentials-file", self.credentials_file.as_ref(), |file| {
+            let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+            ConnectOptions::with_credentials(&text).map(drop).map_err(|error| error.to_string())
+        })?;
+        check_file("ca-file", self.ca_file.as_ref(), certificates)?;
+        check_file("certificate-file", certificate, certificates)?;
+        check_file("key-file", key, |file| {
+            PrivateKeyDer::from_pem_file(file).map(drop).map_err(|error| error.to_string())
+        })
+    }
+
+    /// Those of its files that hold secrets.
+    pub(crate) fn secret_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.credentials_file.iter().chain(self.certificate.iter().map(|(_, key)| key))
+    }
+}
+
+fn check_file(
+    key: &'static str,
+    file: Option<&PathBuf>,
+    check: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<(), ClusterFileError> {
+    let Some(file) = file else { return Ok(()) };
+    check(file).map_err(|reason| ClusterFileError { key, file: file.clone(), reason })
+}
+
+/// At least one of them, in PEM.
+fn certificates(file: &Path) -> Result<(), String> {
+    let mut found = CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())?;
+    let first = found.next().ok_or("there is no certificate in it: it has to be PEM")?;
+    first.map(drop).map_err(|error| error.to_string())
 }
 
 /// What stands before the host of a URL.
