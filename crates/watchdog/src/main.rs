@@ -12,7 +12,7 @@ use peercam_watchdog::{
     launch::{Launch, check_program},
     log,
     run::{LEAVE_SAFE_MODE, Plan, Wanted, run},
-    status::{Status, describe_record, json},
+    status::{self, describe, describe_record, json},
 };
 
 const HELP: &str = "\
@@ -107,9 +107,9 @@ fn check_reboot(config: &Config) -> Result<(), String> {
 }
 
 /// How the watchdog with this configuration is.
-fn ask(path: &Path, config: &Config) -> Result<Status, String> {
+fn ask(path: &Path, config: &Config) -> Result<toml::Table, String> {
     match &config.runtime_dir {
-        Some(folder) => Status::read(folder),
+        Some(folder) => status::read(folder),
         None => Err(format!("{}: runtime-dir is not set", path.display())),
     }
 }
@@ -118,10 +118,10 @@ fn leave_safe_mode(path: &Path) -> ExitCode {
     let asked = Config::read(path)
         .map_err(|error| (error.to_string(), 2))
         .and_then(|config| ask(path, &config).map_err(|problem| (problem, 1)))
-        .and_then(|status| match status.safe_mode {
-            Some(_) => kill(Pid::from_raw(status.pid), LEAVE_SAFE_MODE)
+        .and_then(|status| match (status::safe_mode(&status), status::pid(&status)) {
+            (Some(_), Some(pid)) => kill(Pid::from_raw(pid), LEAVE_SAFE_MODE)
                 .map_err(|error| (format!("the watchdog can't be told: {error}"), 1)),
-            None => Err(("services don't run in safe mode".to_owned(), 1)),
+            _ => Err(("services don't run in safe mode".to_owned(), 1)),
         });
     match asked {
         Ok(()) => ExitCode::SUCCESS,
@@ -142,15 +142,17 @@ fn show_status(path: &Path, as_json: bool) -> ExitCode {
         }
     };
     let problem = match ask(path, &config) {
-        Ok(status) if as_json => return print_json(&status),
-        Ok(status) => return print(&status.describe(keeper::uptime().as_secs())),
+        Ok(status) if as_json => return print(&json(&status)),
+        Ok(status) => return print(&describe(&status, keeper::uptime().as_secs())),
         Err(problem) => problem,
     };
     log::error(problem);
     let record = config.state_dir.map(|folder| keeper::read(&folder.join(keeper::FILE_NAME)));
     match record {
-        Some(Ok(Some(record))) if as_json => print_json(&record),
-        Some(Ok(Some(record))) => print(&describe_record(&record)),
+        Some(Ok(Some(record))) => {
+            let record = record.table();
+            print(&if as_json { json(&record) } else { describe_record(&record) })
+        }
         Some(Err(problem)) => {
             log::error(problem);
             ExitCode::FAILURE
@@ -158,16 +160,6 @@ fn show_status(path: &Path, as_json: bool) -> ExitCode {
         None | Some(Ok(None)) => ExitCode::FAILURE,
     };
     ExitCode::FAILURE
-}
-
-fn print_json(value: &impl serde::Serialize) -> ExitCode {
-    match json(value) {
-        Ok(text) => print(&text),
-        Err(error) => {
-            log::error(error);
-            ExitCode::FAILURE
-        }
-    }
 }
 
 fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {

@@ -102,6 +102,19 @@ pub enum Kind {
     Unknown,
 }
 
+impl Kind {
+    /// As it stands in the file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Watchdog => "watchdog",
+            Self::Kernel => "kernel",
+            Self::Hardware => "hardware",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -174,7 +187,12 @@ impl Record {
     /// The text for a file.
     pub fn encode(&self) -> String {
         // It has nothing that TOML can't say: no maps with keys that are no text, no none in lists.
-        toml::to_string(self).unwrap_or_default()
+        self.table().to_string()
+    }
+
+    /// The same as a table.
+    pub fn table(&self) -> toml::Table {
+        toml::Table::try_from(self).unwrap_or_default()
     }
 
     /// Whoever wrote it: limits hold.

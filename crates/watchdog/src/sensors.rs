@@ -1,6 +1,6 @@
 //! Measures what [`crate::monitor`] watches, from the kernel's files.
 
-use std::{fs, num::NonZeroUsize, path::PathBuf, thread::available_parallelism};
+use std::{fs, path::PathBuf};
 
 use nix::{
     sys::{
@@ -35,10 +35,7 @@ impl Sensors {
             Subject::MemoryPressure => {
                 full_avg10(&fs::read_to_string("/proc/pressure/memory").ok()?)
             }
-            Subject::Load => {
-                let processors = available_parallelism().map_or(1, NonZeroUsize::get);
-                load(&fs::read_to_string("/proc/loadavg").ok()?, processors as u64)
-            }
+            Subject::Load => load(&fs::read_to_string("/proc/loadavg").ok()?, processors()),
             Subject::Descriptors => services.iter().filter_map(|pid| descriptors(*pid)).max(),
             Subject::DataSpace => {
                 let found = self.statvfs()?;
@@ -66,6 +63,13 @@ impl Sensors {
         let before = self.clock_ahead.replace(ahead).unwrap_or(ahead);
         Some(ahead.abs_diff(before))
     }
+}
+
+/// How many there are (`/proc/stat`: `cpu`, then `cpu0`, `cpu1`, …); at least one.
+fn processors() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let lines = text.lines().filter(|line| line.starts_with("cpu")).count();
+    (lines.saturating_sub(1) as u64).max(1)
 }
 
 /// In use, in percent, of what there is; what nothing is known about is not in use.

@@ -6,11 +6,12 @@
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use toml::{Table, Value};
 
 use crate::{
     keeper,
-    record::{Kind, Record, Reset},
+    record::{Kind, Record},
 };
 
 /// The file's name in `runtime-dir`.
@@ -19,7 +20,7 @@ pub const FILE_NAME: &str = "status.toml";
 const MAX_SIZE: u64 = 256 * 1024;
 
 /// The moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Status {
     /// The watchdog's version.
@@ -27,15 +28,14 @@ pub struct Status {
     /// The watchdog's process.
     pub pid: i32,
     /// Why services run in safe mode, if they do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub safe_mode: Option<String>,
     /// Whether the device is about to be reset.
     pub resetting: bool,
     /// The hardware watchdog, where there is to be one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hardware: Option<HardwareStatus>,
     /// What is watched beside the services, as far as it can be measured.
-    #[serde(default)]
     pub monitors: Vec<MonitorStatus>,
     /// In the order in which they are started.
     pub services: Vec<ServiceStatus>,
@@ -44,7 +44,7 @@ pub struct Status {
 }
 
 /// The hardware watchdog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct HardwareStatus {
     /// Its device.
@@ -56,7 +56,7 @@ pub struct HardwareStatus {
 }
 
 /// What is watched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MonitorStatus {
     /// `memory-pressure`, …: as in the configuration.
@@ -70,7 +70,7 @@ pub struct MonitorStatus {
 }
 
 /// A service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServiceStatus {
     /// Its name.
@@ -78,10 +78,10 @@ pub struct ServiceStatus {
     /// `waiting` (for its next start), `starting`, `up`, `stopping` or `ended`.
     pub state: String,
     /// Since when it is up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub up_since_seconds: Option<u64>,
     /// Its main process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
     /// Failures in a row.
     pub failures: u32,
@@ -96,61 +96,95 @@ impl Status {
     ///
     /// When it can't be written; it is then as it was.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        let text = toml::to_string(self).map_err(io::Error::other)?;
+        let text = Table::try_from(self).map_err(io::Error::other)?.to_string();
         fs::create_dir_all(folder)?;
         let draft = folder.join("status.new");
         fs::write(&draft, text)?;
         fs::rename(draft, folder.join(FILE_NAME))
     }
+}
 
-    /// What the running watchdog last wrote.
-    ///
-    /// # Errors
-    ///
-    /// In words: where there is none, or the watchdog that wrote it runs no more.
-    pub fn read(folder: &Path) -> Result<Self, String> {
-        let path = folder.join(FILE_NAME);
-        let text = keeper::read_text(&path, MAX_SIZE)
-            .map_err(|error| format!("{}: {error}: does the watchdog run?", path.display()))?;
-        let status: Self = toml::from_str(&text)
-            .map_err(|error| format!("{}: {}", path.display(), error.message()))?;
-        if program(status.pid) != program(std::process::id().cast_signed()) {
-            return Err(format!("{}: the watchdog that wrote it runs no more", path.display()));
-        }
-        Ok(status)
+/// What the running watchdog last wrote: a [`Status`]. As a table, since the code to read one into
+/// its types is as large as the rest of this.
+///
+/// # Errors
+///
+/// In words: where there is none, or the watchdog that wrote it runs no more.
+pub fn read(folder: &Path) -> Result<Table, String> {
+    let path = folder.join(FILE_NAME);
+    let text = keeper::read_text(&path, MAX_SIZE)
+        .map_err(|error| format!("{}: {error}: does the watchdog run?", path.display()))?;
+    let status: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| format!("{}: {}", path.display(), error.message()))?;
+    match pid(&status) {
+        Some(pid) if program(pid) == program(std::process::id().cast_signed()) => Ok(status),
+        _ => Err(format!("{}: the watchdog that wrote it runs no more", path.display())),
     }
+}
 
-    /// For people. `uptime` is the device's, in seconds.
-    pub fn describe(&self, uptime: u64) -> String {
-        let mut text = format!("peercam-watchdog {}\n", self.version);
-        if self.resetting {
-            text += "about to reset the device\n";
-        }
-        if let Some(reason) = &self.safe_mode {
-            let _ = writeln!(text, "safe mode, after {reason}");
-        }
-        if let Some(HardwareStatus { device, identity, timeout_seconds }) = &self.hardware {
-            let _ = match timeout_seconds {
-                0 => writeln!(text, "hardware {device}: there is none"),
-                _ => writeln!(text, "hardware {device} ({identity}), {timeout_seconds} s"),
-            };
-        }
-        for service in &self.services {
-            let _ = write!(text, "service {}: {}", service.name, service.state);
-            if let Some(since) = service.up_since_seconds {
-                let _ = write!(text, " for {}", duration(uptime.saturating_sub(since)));
-            }
-            if service.failures > 0 {
-                let _ = write!(text, ", {} failures in a row", service.failures);
-            }
-            let say = if service.status.is_empty() { "" } else { ": " };
-            let _ = writeln!(text, "{say}{}", service.status);
-        }
-        for MonitorStatus { what, value, unit, level } in &self.monitors {
-            let _ = writeln!(text, "{what}: {value} {unit}, {level}");
-        }
-        text + &describe_record(&self.record)
+/// The watchdog's process.
+pub fn pid(status: &Table) -> Option<i32> {
+    status.get("pid")?.as_integer()?.try_into().ok()
+}
+
+/// Why services run in safe mode, if they do.
+pub fn safe_mode(status: &Table) -> Option<&str> {
+    status.get("safe-mode")?.as_str()
+}
+
+fn text<'a>(table: &'a Table, key: &str) -> &'a str {
+    table.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(table: &Table, key: &str) -> u64 {
+    table.get(key).and_then(Value::as_integer).and_then(|it| it.try_into().ok()).unwrap_or(0)
+}
+
+fn tables<'a>(table: &'a Table, key: &str) -> impl Iterator<Item = &'a Table> {
+    table.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
+}
+
+fn entries<'a>(table: &'a Table, key: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    table.get(key).and_then(Value::as_table).into_iter().flatten()
+}
+
+/// A status for people. `uptime` is the device's, in seconds.
+pub fn describe(status: &Table, uptime: u64) -> String {
+    let mut page = format!("peercam-watchdog {}\n", text(status, "version"));
+    if status.get("resetting").and_then(Value::as_bool) == Some(true) {
+        page += "about to reset the device\n";
     }
+    if let Some(reason) = safe_mode(status) {
+        let _ = writeln!(page, "safe mode, after {reason}");
+    }
+    if let Some(hardware) = status.get("hardware").and_then(Value::as_table) {
+        let (device, identity) = (text(hardware, "device"), text(hardware, "identity"));
+        let identity = if identity.is_empty() { "no watchdog driver" } else { identity };
+        let _ = match number(hardware, "timeout-seconds") {
+            0 => writeln!(page, "hardware {device}: there is none"),
+            timeout => writeln!(page, "hardware {device} ({identity}), {timeout} s"),
+        };
+    }
+    for service in tables(status, "services") {
+        let _ = write!(page, "service {}: {}", text(service, "name"), text(service, "state"));
+        if service.contains_key("up-since-seconds") {
+            let since = number(service, "up-since-seconds");
+            let _ = write!(page, " for {}", duration(uptime.saturating_sub(since)));
+        }
+        match number(service, "failures") {
+            0 => {}
+            failures => drop(write!(page, ", {failures} failures in a row")),
+        }
+        let words = text(service, "status");
+        let say = if words.is_empty() { "" } else { ": " };
+        let _ = writeln!(page, "{say}{words}");
+    }
+    for monitor in tables(status, "monitors") {
+        let [what, unit, level] = ["what", "unit", "level"].map(|key| text(monitor, key));
+        let _ = writeln!(page, "{what}: {} {unit}, {level}", number(monitor, "value"));
+    }
+    page + &status.get("record").and_then(Value::as_table).map(describe_record).unwrap_or_default()
 }
 
 /// What a process runs (`proc_pid_comm(5)`): a process id may have become another's.
@@ -158,26 +192,35 @@ fn program(pid: i32) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/comm")).ok()
 }
 
-/// The record alone, for people: when the watchdog itself can't be asked.
-pub fn describe_record(record: &Record) -> String {
-    let mut text = format!("starts of the device: {}", record.boots);
+/// A record for people: all there is when the watchdog itself can't be asked.
+pub fn describe_record(record: &Table) -> String {
+    let mut page = format!("starts of the device: {}", number(record, "boots"));
     let times = |count: u64| if count == 1 { "once".to_owned() } else { format!("{count} times") };
-    for (kind, count) in record.ends.iter().filter(|(kind, _)| **kind != Kind::Stopped) {
-        let _ = write!(text, ", reset {kind} {}", times(*count));
+    for kind in [Kind::Watchdog, Kind::Kernel, Kind::Hardware, Kind::Unknown] {
+        let ends = record.get("ends").and_then(Value::as_table);
+        match ends.map_or(0, |ends| number(ends, kind.key())) {
+            0 => {}
+            count => drop(write!(page, ", reset {kind} {}", times(count))),
+        }
     }
-    text.push('\n');
-    if record.resets_in_a_row > 0 {
-        let _ = writeln!(text, "resets in a row: {}", record.resets_in_a_row);
+    page.push('\n');
+    match number(record, "resets-in-a-row") {
+        0 => {}
+        row => drop(writeln!(page, "resets in a row: {row}")),
     }
-    for Reset { at_seconds, kind, reason } in &record.resets {
-        let _ = writeln!(text, "  reset {kind} after {} in all: {reason}", duration(*at_seconds));
+    for reset in tables(record, "resets") {
+        let (kind, reason) = (text(reset, "kind"), text(reset, "reason"));
+        let after = duration(number(reset, "at-seconds"));
+        let _ = writeln!(page, "  reset ({kind}) after {after} in all: {reason}");
     }
-    for (name, service) in &record.services {
-        let _ = write!(text, "{name} failed {}, last: {}", times(service.failures), service.cause);
-        let say = if service.last_words.is_empty() { "" } else { "; it said: " };
-        let _ = writeln!(text, "{say}{}", service.last_words);
+    for (name, service) in entries(record, "services") {
+        let Some(service) = service.as_table() else { continue };
+        let (cause, words) = (text(service, "cause"), text(service, "last-words"));
+        let _ = write!(page, "{name} failed {}, last: {cause}", times(number(service, "failures")));
+        let say = if words.is_empty() { "" } else { "; it said: " };
+        let _ = writeln!(page, "{say}{words}");
     }
-    text
+    page
 }
 
 fn duration(seconds: u64) -> String {
@@ -191,42 +234,39 @@ fn duration(seconds: u64) -> String {
 }
 
 /// The same as JSON (RFC 8259), keys as in the files.
-///
-/// # Errors
-///
-/// Never, for what this module and [`crate::record`] hold.
-pub fn json(value: &impl Serialize) -> Result<String, toml::ser::Error> {
+pub fn json(table: &Table) -> String {
     let mut text = String::new();
-    write_json(&toml::Value::try_from(value)?, &mut text);
+    write_table(table, &mut text);
     text.push('\n');
-    Ok(text)
+    text
 }
 
-fn write_json(value: &toml::Value, text: &mut String) {
-    let separate = |text: &mut String, first: bool| text.push_str(if first { "" } else { "," });
+fn write_json(value: &Value, text: &mut String) {
     match value {
-        toml::Value::String(string) => write_string(string, text),
-        toml::Value::Array(items) => {
+        Value::String(string) => write_string(string, text),
+        Value::Array(items) => {
             text.push('[');
             for (index, item) in items.iter().enumerate() {
-                separate(text, index == 0);
+                text.push_str(if index == 0 { "" } else { "," });
                 write_json(item, text);
             }
             text.push(']');
         }
-        toml::Value::Table(table) => {
-            text.push('{');
-            for (index, (key, item)) in table.iter().enumerate() {
-                separate(text, index == 0);
-                write_string(key, text);
-                text.push(':');
-                write_json(item, text);
-            }
-            text.push('}');
-        }
+        Value::Table(table) => write_table(table, text),
         // Numbers and booleans are the same in both; there are no dates, and no fractions.
         other => text.push_str(&other.to_string()),
     }
+}
+
+fn write_table(table: &Table, text: &mut String) {
+    text.push('{');
+    for (index, (key, item)) in table.iter().enumerate() {
+        text.push_str(if index == 0 { "" } else { "," });
+        write_string(key, text);
+        text.push(':');
+        write_json(item, text);
+    }
+    text.push('}');
 }
 
 fn write_string(string: &str, text: &mut String) {
@@ -286,23 +326,27 @@ mod tests {
         }
     }
 
+    fn table() -> Table {
+        Table::try_from(status()).unwrap()
+    }
+
     #[test]
     fn what_is_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("run/watchdog");
-        assert!(Status::read(&folder).unwrap_err().contains("does the watchdog run?"));
+        assert!(read(&folder).unwrap_err().contains("does the watchdog run?"));
         status().write(&folder).unwrap();
-        assert_eq!(Status::read(&folder).unwrap(), status());
+        assert_eq!(read(&folder).unwrap(), table());
         for pid in [i32::MAX, 1] {
             Status { pid, ..status() }.write(&folder).unwrap();
-            assert!(Status::read(&folder).unwrap_err().contains("runs no more"), "{pid}");
+            assert!(read(&folder).unwrap_err().contains("runs no more"), "{pid}");
         }
     }
 
     #[test]
     fn people_read_what_there_is_to_know() {
         assert_eq!(
-            status().describe(3700),
+            describe(&table(), 3700),
             "peercam-watchdog 1.2.3\n\
              safe mode, after 3 resets in a row\n\
              hardware /dev/watchdog (i6300ESB), 15 s\n\
@@ -310,14 +354,14 @@ mod tests {
              data-space: 7 %, normal\n\
              starts of the device: 2, reset by the watchdog once\n\
              resets in a row: 1\n  \
-             reset by the watchdog after 1 h 6 min in all: agent: stays broken\n\
+             reset (watchdog) after 1 h 6 min in all: agent: stays broken\n\
              agent failed once, last: no heartbeat for 10s; it said: two \"viewers\"\\ \n"
         );
     }
 
     #[test]
     fn programs_read_json() {
-        let text = json(&status()).unwrap();
+        let text = json(&table());
         assert!(text.contains(r#""last-words":"two \"viewers\"\\ ""#), "{text}");
         assert!(text.contains(r#""services":[{"#) && text.contains(r#""pid":77"#), "{text}");
         assert!(text.contains(r#""resetting":false"#), "{text}");
