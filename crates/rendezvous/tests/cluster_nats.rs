@@ -1,5 +1,5 @@
 //! A node and its NATS servers: which of them it uses, and how they know each other.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
@@ -10,6 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use serde_json::{Value, json};
 use support::{cluster::*, *};
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 
 #[tokio::test]
 async fn dead_servers_in_the_list_are_passed_over() {
@@ -31,7 +32,12 @@ async fn when_its_server_ends_a_node_goes_over_to_another() {
     let a = node(&[nats[2].url()], &format!("{three}\"a\""), "").await;
     let list = [nats[0].url(), nats[1].url()];
     let b = node(&list, &format!("{three}\"b\""), "").await;
-    readyz(b.address, 200, "ready\n").await;
+    elects(async {
+        while get(b.address, "/readyz").await.body != "ready\n" {
+            sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
     let mut camera = moves_in(a.address, "front-door").await;
     sees(b.address, "front-door", true).await;
     let mut viewer = b.viewer("front-door").await;
@@ -46,7 +52,12 @@ async fn when_its_server_ends_a_node_goes_over_to_another() {
     session(&mut camera, &mut viewer).await;
     // And all nodes hear of what is new.
     let mut second = moves_in(b.address, "back-door").await;
-    sees(a.address, "back-door", true).await;
+    elects(async {
+        while !get(a.address, "/api/rooms/back-door").await.body.contains("\"online\":true") {
+            sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
     let mut other = a.viewer("back-door").await;
     session(&mut second, &mut other).await;
 }
@@ -56,6 +67,11 @@ async fn a_token_stands_in_the_url() {
     let nats = Nats::start_with(&["--auth", "a/token"]);
     let node = node(&[format!("nats://a%2Ftoken@{}", nats.address)], "", "").await;
     readyz(node.address, 200, "ready\n").await;
+}
+
+/// Waits for something that needs several NATS servers to agree on a leader: they take their time.
+async fn elects(work: impl Future<Output = ()>) {
+    timeout(Duration::from_secs(90), work).await.expect("NATS has no leader");
 }
 
 #[tokio::test]
