@@ -25,6 +25,9 @@ use peercam_heartbeat::message::{Message, Progress, Watchdog};
 /// After SIGKILL a process is gone in moments, unless it hangs in a driver; a stop then goes on
 /// without it.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// However much patience a service asks for while it is to end: a stop, and with it a reset, can't
+/// be put off for longer than so much after its stop timeout.
+const LONGEST_STOP: Duration = Duration::from_secs(60);
 
 /// How one service is to be treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -300,9 +303,8 @@ impl Service {
                     work.idle_since.and_then(|since| self.due(since, self.policy.progress_timeout));
                 heartbeat.or(stable).into_iter().chain(progress).min()
             }
-            Phase::Leaving { until } | Phase::Stopping { until, killed: false } => {
-                Some(self.patience.max(*until))
-            }
+            Phase::Leaving { until } => Some(self.patience.max(*until)),
+            Phase::Stopping { until, killed: false } => Some(self.stopped_by(*until)),
             Phase::Stopping { until, .. } => Some(*until),
             Phase::Killed { .. } | Phase::Ended => None,
         };
@@ -313,6 +315,11 @@ impl Service {
     /// When it is too late for what may take so long and began at `since`.
     fn due(&self, since: Instant, limit: Option<Duration>) -> Option<Instant> {
         Some(self.patience.max(since + limit?))
+    }
+
+    /// When it is too late for an end that was due at `until`.
+    fn stopped_by(&self, until: Instant) -> Instant {
+        self.patience.clamp(until, until + LONGEST_STOP)
     }
 
     /// How it is.
@@ -412,7 +419,7 @@ impl Service {
             Phase::Leaving { until } if now >= self.patience.max(until) => {
                 self.kill(now, Cause::NotStopped(self.policy.stop_timeout), actions);
             }
-            Phase::Stopping { until, killed: false } if now >= self.patience.max(until) => {
+            Phase::Stopping { until, killed: false } if now >= self.stopped_by(until) => {
                 actions.push(Action::Note(Note::StopTimeout(self.policy.stop_timeout)));
                 actions.push(Action::Kill);
                 self.phase = Phase::Stopping { until: now + KILL_PATIENCE, killed: true };

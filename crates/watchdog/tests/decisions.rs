@@ -471,6 +471,22 @@ fn a_stop_ends_even_when_a_process_does_not() {
 }
 
 #[test]
+fn patience_puts_the_end_off_for_a_minute_at_most() {
+    let mut story = Story::one(policy());
+    story.tell(0, ready());
+    let steps = story.supervisor.stop(story.now);
+    story.note(steps);
+    let killed = |story: &Story| story.did.iter().any(|(_, _, action)| *action == Action::Kill);
+    for second in 0..65 {
+        story.until(second);
+        story.tell(0, patience(seconds(3600)));
+        assert!(!killed(&story), "second {second}");
+    }
+    story.until(65);
+    assert!(killed(&story));
+}
+
+#[test]
 fn every_reason_stands_before_what_is_done_for_it() {
     let mut story = Story::one(policy());
     story.until(30);
