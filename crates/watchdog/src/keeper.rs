@@ -18,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::{
     log,
-    record::{MAX_SIZE, Record, Reset, Traces},
+    record::{MAX_SIZE, Record, RecordError, Reset, Traces},
 };
 
 /// The file's name in `state-dir`.
@@ -37,6 +37,8 @@ pub struct Keeper {
     record: Record,
     /// None: it is only in memory.
     writer: Option<Writer>,
+    /// Why it is only in memory.
+    problem: Option<String>,
     /// When it is next to be written.
     due: Instant,
     written_at: Instant,
@@ -44,12 +46,13 @@ pub struct Keeper {
 
 impl Keeper {
     /// Reads the record in `folder` and takes note of this start; how the one before ended, if
-    /// that is known. A record that can't be read begins anew, with a word.
+    /// that is known. A record that makes no sense begins anew, with a word. One that can't be read
+    /// may be a good one: it is left as it is, and nothing is kept from now on.
     pub fn open(folder: Option<&Path>, traces: &Traces, now: Instant) -> (Self, Option<Reset>) {
         let uptime = uptime();
         let mut reset = None;
         let mut record = Record::new(traces, uptime);
-        let mut writer = None;
+        let (mut writer, mut problem) = (None, None);
         if let Some(folder) = folder {
             let path = folder.join(FILE_NAME);
             match read_within(path.clone(), READ_PATIENCE) {
@@ -58,16 +61,25 @@ impl Keeper {
                     reset = record.begin(traces, uptime);
                 }
                 Ok(None) => {}
-                Err(problem) => log::warn(format_args!(
-                    "{}: {problem}: the record of resets begins anew",
+                Err(ReadError::Record(error)) => log::warn(format_args!(
+                    "{}: {error}: the record of resets begins anew",
                     path.display()
                 )),
+                Err(ReadError::Storage(error)) => {
+                    problem = Some(format!("{} can't be read: {error}", path.display()));
+                }
             }
-            writer = Writer::start(path)
-                .inspect_err(|error| log::warn(format_args!("resets are not recorded: {error}")))
-                .ok();
+            if problem.is_none() {
+                match Writer::start(path) {
+                    Ok(started) => writer = Some(started),
+                    Err(error) => problem = Some(format!("there is no thread for it: {error}")),
+                }
+            }
         }
-        let mut keeper = Self { record, writer, due: now, written_at: now };
+        if let Some(problem) = &problem {
+            log::error(format_args!("{problem}: resets are not recorded, and none is made"));
+        }
+        let mut keeper = Self { record, writer, problem, due: now, written_at: now };
         keeper.write(now);
         (keeper, reset)
     }
@@ -97,7 +109,7 @@ impl Keeper {
     pub fn settle(&self, patience: Duration) -> Result<(), String> {
         match &self.writer {
             Some(writer) => writer.settle(patience),
-            None => Err("there is no file for it".to_owned()),
+            None => Err(self.problem.as_deref().unwrap_or("there is no state-dir").to_owned()),
         }
     }
 
@@ -136,16 +148,30 @@ pub fn newest_dump(folder: &Path) -> u64 {
     times.max().unwrap_or(0)
 }
 
+/// Why there is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// What the file holds is none.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// What the file holds is not known; in words.
+    #[error("{0}")]
+    Storage(String),
+}
+
 /// The record in a file; none where there is no file.
 ///
 /// # Errors
 ///
-/// When it can't be read or makes no sense, in words.
-pub fn read(path: &Path) -> Result<Option<Record>, String> {
+/// When it can't be read or makes no sense.
+pub fn read(path: &Path) -> Result<Option<Record>, ReadError> {
     match read_text(path, MAX_SIZE) {
-        Ok(text) => Record::parse(&text).map(Some).map_err(|error| error.to_string()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
+        Ok(text) => Ok(Some(Record::parse(&text)?)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Ok(None),
+            io::ErrorKind::InvalidData => Err(RecordError::Syntax(error.to_string()).into()),
+            _ => Err(ReadError::Storage(error.to_string())),
+        },
     }
 }
 
@@ -158,12 +184,13 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     Ok(text)
 }
 
-fn read_within(path: PathBuf, patience: Duration) -> Result<Option<Record>, String> {
+fn read_within(path: PathBuf, patience: Duration) -> Result<Option<Record>, ReadError> {
     let (sender, result): (_, Receiver<_>) = sync_channel(1);
-    spawn(move || drop(sender.send(read(&path)))).map_err(|error| error.to_string())?;
-    result
-        .recv_timeout(patience)
-        .unwrap_or_else(|_| Err(format!("not read within {patience:?}, the storage hangs")))
+    spawn(move || drop(sender.send(read(&path))))
+        .map_err(|error| ReadError::Storage(error.to_string()))?;
+    result.recv_timeout(patience).unwrap_or_else(|_| {
+        Err(ReadError::Storage(format!("it takes longer than {patience:?}, the storage hangs")))
+    })
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {

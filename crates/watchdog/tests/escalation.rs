@@ -150,9 +150,9 @@ fn after_too_many_resets_services_are_tried_again_and_the_device_is_left_alone()
 #[test]
 fn a_reset_that_cannot_be_recorded_is_not_made() {
     let device = Device::new("");
-    // A file where the folder should be: root can write anywhere else.
-    fs::write(device.path("state"), "").unwrap();
-    let config = device.state() + &device.escalation() + &script("agent", "exit 1") + BROKEN;
+    // Nobody, not even root, makes a folder there.
+    let state = "state-dir = \"/proc/peercam-watchdog\"\n".to_owned();
+    let config = state + &device.escalation() + &script("agent", "exit 1") + BROKEN;
     let mut watchdog = Watchdog::start(&config);
     watchdog.logs("record.toml: not written: ");
     watchdog.logs("not rebooting: that can't be recorded");
@@ -160,6 +160,30 @@ fn a_reset_that_cannot_be_recorded_is_not_made() {
         .logs("restarting all services in 60s (the device is not reset: that can't be recorded");
     watchdog.stop();
     assert_eq!(device.reboots(), 0);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_left_alone_and_nothing_is_reset() {
+    // As on a camera whose /data is a tmpfs: a file where the folder should be.
+    let blocked = Device::new("");
+    fs::write(blocked.path("state"), "").unwrap();
+    // As with storage that gives errors: every way to read it fails, and none to replace it.
+    let damaged = Device::new("");
+    fs::create_dir(damaged.path("state")).unwrap();
+    let record = damaged.path("state/record.toml");
+    std::os::unix::fs::symlink("record.toml", &record).unwrap();
+    for device in [&blocked, &damaged] {
+        let config = device.state() + &device.escalation() + &script("agent", "exit 1") + BROKEN;
+        let mut watchdog = Watchdog::start(&config);
+        let line = watchdog.logs("record.toml can't be read: ");
+        assert!(line.ends_with("resets are not recorded, and none is made"), "{line}");
+        watchdog.logs("not rebooting: that can't be recorded");
+        let line = watchdog.logs("restarting all services in 60s (the device is not reset: ");
+        assert!(line.contains("record.toml can't be read"), "{line}");
+        watchdog.stop();
+        assert_eq!(device.reboots(), 0);
+    }
+    assert!(fs::symlink_metadata(&record).unwrap().is_symlink(), "it was written over");
 }
 
 #[test]
