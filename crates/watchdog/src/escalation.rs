@@ -20,6 +20,9 @@ const BUDGET_TIME: Duration = Duration::from_secs(60 * 60);
 /// First and longest pause between restarts of all services when no reset is left.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// Every reset in a row beyond those that lead to safe mode doubles the time in it, so many times
+/// at most.
+const LONGER_SAFE_MODES: u32 = 6;
 
 /// What is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +34,8 @@ pub struct Limits {
     pub resets_per_day: u32,
     /// So many resets in a row, and the next start is one in safe mode.
     pub safe_mode_after: u32,
-    /// So long well, and what was tried before is forgotten; safe mode ends.
+    /// So long well, and what was tried before is forgotten; safe mode ends, after longer with
+    /// every further reset in a row.
     pub stable_after: Duration,
 }
 
@@ -59,9 +63,10 @@ pub enum Decision {
         /// Why.
         reason: String,
     },
-    /// It has been well for long enough: earlier trouble is forgotten.
+    /// Services have run normally and well for long enough: earlier trouble is forgotten.
     Stable,
-    /// The same, and services are to be started as they normally are.
+    /// Services are to be started as they normally are. Whether that goes well is to be seen:
+    /// earlier resets still count.
     LeaveSafeMode,
 }
 
@@ -83,7 +88,7 @@ pub struct Escalation {
     resets_in_a_row: u32,
     safe_mode: bool,
     rebooting: bool,
-    /// Why the device is never reset.
+    /// Why the device is not reset, until it is tried again.
     forbidden: Option<String>,
     /// Restarts of all services since it was last stable.
     rounds: u32,
@@ -165,8 +170,16 @@ impl Escalation {
     /// When the next [`Escalation::step`] is due, if time alone changes anything. Always after
     /// `now`.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let stable = self.well_since.filter(|_| !self.settled)? + self.limits.stable_after;
-        Some(stable).filter(|due| *due > now)
+        let since = self.well_since.filter(|_| !self.settled)?;
+        let dues = [since + self.limits.stable_after, since + self.safe_time()];
+        dues.into_iter().filter(|due| *due > now).min()
+    }
+
+    /// How long it is to be well before safe mode ends. Without it, what needs normal services to
+    /// reset the device would do so over and over, in the same rhythm.
+    fn safe_time(&self) -> Duration {
+        let more = self.resets_in_a_row.saturating_sub(self.limits.safe_mode_after);
+        self.limits.stable_after.saturating_mul(1 << more.min(LONGER_SAFE_MODES))
     }
 
     /// A person wants services to be started as they normally are; whether there is anything to do
@@ -176,10 +189,11 @@ impl Escalation {
         std::mem::take(&mut self.safe_mode)
     }
 
-    /// [`Decision::Reboot`] can't be carried out: `why` stands in for every further one.
+    /// [`Decision::Reboot`] can't be carried out: the next [`Escalation::step`] is to find another
+    /// way. It is made again after a stable time, or when pauses have grown to the longest.
     pub fn forbid_resets(&mut self, why: String) {
         self.rebooting = false;
-        self.rounds = 1;
+        self.rounds = self.rounds.saturating_sub(1);
         self.forbidden = Some(why);
     }
 
@@ -211,6 +225,10 @@ impl Escalation {
             ),
         };
         let reason = format!("{trouble}: restarting all services in {pause:?}{why}");
+        if pause == LONGEST_PAUSE {
+            // What was in the way, such as storage that was slow, may be over.
+            self.forbidden = None;
+        }
         Some(Decision::RestartAll { pause, reason })
     }
 
@@ -220,8 +238,13 @@ impl Escalation {
             return None;
         }
         self.rounds = 0;
-        // A device that was reset as often as it may be in a day stays in safe mode for that day.
-        if self.safe_mode && resets_today < self.limits.resets_per_day {
+        self.forbidden = None;
+        if self.safe_mode {
+            // A device that was reset as often as it may be in a day stays in it for that day.
+            let over = now >= since + self.safe_time() && resets_today < self.limits.resets_per_day;
+            if !over {
+                return None;
+            }
             self.safe_mode = false;
             self.well_since = None;
             return Some(Decision::LeaveSafeMode);

@@ -169,10 +169,35 @@ fn safe_mode_ends_after_a_stable_time() {
 }
 
 #[test]
+fn safe_mode_lasts_longer_with_every_further_reset() {
+    for (row, minutes) in [(4, 20), (5, 40), (9, 640), (10, 640), (u32::MAX, 640)] {
+        let mut start = Start::after(row, 0);
+        assert_eq!(start.at(0, Condition::Well), None);
+        assert_eq!(start.at(10, Condition::Well), None, "not stable: it is in safe mode");
+        let due = start.escalation.deadline(start.begin + 10 * MINUTE);
+        assert_eq!(due, Some(start.begin + minutes * MINUTE), "{row} in a row");
+        assert_eq!(start.at(minutes - 1, Condition::Well), None, "{row} in a row");
+        assert_eq!(start.at(minutes, Condition::Well), Some(Decision::LeaveSafeMode));
+        assert_eq!(start.at(minutes, Condition::Well), None);
+        assert_eq!(start.at(minutes + 10, Condition::Well), Some(Decision::Stable));
+    }
+}
+
+#[test]
+fn in_a_long_safe_mode_what_was_tried_is_forgotten_all_the_same() {
+    let mut start = Start::after(9, 0);
+    start.pause(0);
+    start.at(1, Condition::Well);
+    assert_eq!(start.at(11, Condition::Well), None);
+    let (pause, _) = start.pause(12);
+    assert_eq!(pause, Duration::ZERO, "the first rung again");
+}
+
+#[test]
 fn safe_mode_lasts_for_the_day_in_which_no_reset_is_left() {
     let mut start = Start::after(3, 2);
     start.at(0, Condition::Well);
-    assert_eq!(start.at(10, Condition::Well), Some(Decision::Stable));
+    assert_eq!(start.at(10, Condition::Well), None, "not stable: services don't run normally");
     assert_eq!(start.at(20, Condition::Well), None);
     assert!(start.escalation.safe_mode().is_some());
     start.resets_today = 1;
@@ -189,6 +214,31 @@ fn a_reset_that_cannot_be_carried_out_is_given_up_with_the_reason() {
     assert_eq!(pause, MINUTE);
     assert!(reason.ends_with("(the device is not reset: the storage is read-only)"), "{reason}");
     assert!(!start.escalation.is_rebooting());
+}
+
+#[test]
+fn a_reset_that_could_not_be_carried_out_is_tried_again() {
+    // After a stable time.
+    let mut start = Start::after(0, 0);
+    start.pause(0);
+    start.at(2, broken());
+    start.escalation.forbid_resets("slow".to_owned());
+    start.pause(2);
+    start.at(4, Condition::Well);
+    assert_eq!(start.at(14, Condition::Well), Some(Decision::Stable));
+    start.pause(15);
+    assert!(matches!(start.at(17, broken()), Some(Decision::Reboot { .. })));
+
+    // And when the pauses have grown to the longest; from then on with each of them.
+    start.escalation.forbid_resets("slow".to_owned());
+    for minutes in [1, 2, 4, 8, 16, 32, 60] {
+        assert_eq!(start.pause(17).0, minutes * MINUTE);
+    }
+    for _ in 0..2 {
+        assert!(matches!(start.at(200, broken()), Some(Decision::Reboot { .. })));
+        start.escalation.forbid_resets("slow".to_owned());
+        assert_eq!(start.pause(200).0, 60 * MINUTE);
+    }
 }
 
 proptest! {
