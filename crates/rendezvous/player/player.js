@@ -620,10 +620,13 @@ export class LiveEdge {
     return Math.min(...this.#late.map(({ least }) => least));
   }
 
-  /** By how much things come late that are late. The worst second is left out: once is no habit. */
+  /** By how much things come late that are late. The worst moment, with the seconds around it, is left out: once is no habit. */
   get #unevenness() {
-    const most = this.#late.map(({ most }) => most).sort((a, b) => b - a);
-    return most.length < 2 ? 0 : most[1] - this.#least;
+    const most = this.#late.map(({ most }) => most);
+    const worst = most.indexOf(Math.max(...most));
+    const around = most.length > 5 ? 1 : 0;
+    const rest = most.filter((_, i) => Math.abs(i - worst) > around);
+    return rest.length === 0 ? 0 : Math.max(...rest) - this.#least;
   }
 
   /** How far to stay behind what comes in time. */
@@ -676,10 +679,12 @@ export class LiveEdge {
    * @param {{start: number, end: number}} edge
    */
   #jump(now, { start, end }) {
+    // What was waited for is late itself: what comes behind it catches up.
+    const behind = this.#dry ? 0 : this.target;
     this.#jumped = now;
     this.#dry = false;
     this.#rate = 1;
-    return { seek: Math.max(start, end - Math.max(LiveEdge.#START, this.target)), rate: 1 };
+    return { seek: Math.max(start, end - Math.max(LiveEdge.#START, behind)), rate: 1 };
   }
 }
 

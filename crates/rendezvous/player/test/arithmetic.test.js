@@ -322,6 +322,14 @@ test('one bad second is no habit, and there is a limit', () => {
   assert.equal(fed(10000, (i) => (i % 10) * 150).target, 0.5);
 });
 
+test('what went on for a moment and is over is no habit, what comes back is one', () => {
+  const near = fed(5000).target;
+  const during = (...seconds) => (i) => (seconds.includes(Math.floor(i / 25)) ? 900 : 0);
+  assert.equal(fed(10000, during(5, 6)).target, near);
+  assert.equal(fed(10000, (i) => 900 * Number(i === 130) + 600 * Number(i === 110 || i === 155)).target, near);
+  assert.equal(fed(10000, during(3, 8)).target, 0.5);
+});
+
 test('after running dry the live edge goes on at once, stays further away, and comes nearer again in time', () => {
   const edge = fed(5000);
   const { target } = edge;

@@ -1,9 +1,16 @@
-//! The estimate of what a data channel carries, from how much of it waits.
+//! The estimate of what a data channel carries, from how much waits for it.
 //!
 //! A reliable channel hides the path: it repeats what is lost and holds back what doesn't fit. What
-//! is left to see is how much has been sent and not yet acknowledged. While that never comes down
-//! to little more than a round trip's worth, the channel is full, and what it acknowledges is what
-//! it carries.
+//! is left to see is how much was to be sent and is not yet acknowledged. While that never comes
+//! down to little more than a round trip's worth, the channel is full, and what it acknowledges is
+//! what it carries.
+//!
+//! | what is seen | what follows |
+//! |---|---|
+//! | a backlog that stands | a cut to 60–88 % of what the channel carried while it was full |
+//! | none, soon after a cut | growth to 88 % of that, and no further |
+//! | a frame that comes through faster than that allows | the limit is forgotten |
+//! | none, later | growth: 5 % a second near a limit, 10 % elsewhere |
 
 use std::{
     collections::VecDeque,
@@ -17,10 +24,15 @@ use super::Limits;
 const STANDING: Duration = Duration::from_millis(400);
 /// The acknowledged rate is measured over so long.
 const WINDOW: Duration = Duration::from_secs(1);
+/// What the channel carries is believed after it was full for so long.
+const FULL: Duration = Duration::from_millis(300);
 /// A standing backlog of more than this, beyond what the path always has, calls for less.
-const OVERUSE: Duration = Duration::from_millis(150);
+const OVERUSE: Duration = Duration::from_millis(80);
 /// Below this the channel is not full.
-const EMPTY: Duration = Duration::from_millis(80);
+const EMPTY: Duration = Duration::from_millis(40);
+/// A full channel that acknowledges nothing for so long repeats what was lost: how much it carried
+/// meanwhile says nothing about its limit.
+const STALL: Duration = Duration::from_millis(250);
 /// Least time between two cuts: until the first has had an effect.
 const PAUSE: Duration = Duration::from_millis(900);
 /// What the path always has is the least of so many spans of so long.
@@ -30,13 +42,22 @@ const SPAN: Duration = Duration::from_secs(5);
 const MAX_BASE: Duration = Duration::from_millis(300);
 /// A limit that was met is remembered for so long.
 const MEMORY: Duration = Duration::from_secs(10);
-/// Growth a second.
-const GROWTH: f64 = 0.08;
+/// For so long no more than this share of a limit is tried, unless a frame shows that it has gone.
+const HOLD: Duration = Duration::from_secs(20);
+const HELD: f64 = 0.88;
+/// What passes so much faster than the limit shows that.
+const FASTER: f64 = 1.5;
+/// Two looks less apart say nothing.
+const LOOKS: Duration = Duration::from_millis(8);
+/// Growth a second near the last limit, which is up to so many times as much, and elsewhere.
+const CAREFUL: f64 = 0.05;
+const NEAR: f64 = 1.15;
+const BRISK: f64 = 0.1;
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     at: Instant,
-    sent: u64,
+    acknowledged: u64,
     outstanding: u64,
 }
 
@@ -50,6 +71,8 @@ pub(in crate::session) struct Backlog {
     /// Least backlog in time, span by span.
     base: VecDeque<(Instant, Duration)>,
     cut: Option<Instant>,
+    /// What the channel carried when it was full, bit/s, and when that was.
+    limit: Option<(f64, Instant)>,
     grown: Instant,
     open: bool,
 }
@@ -64,32 +87,40 @@ impl Backlog {
             samples: VecDeque::new(),
             base: VecDeque::new(),
             cut: None,
+            limit: None,
             grown: now,
             open: false,
         }
     }
 
-    /// `sent` bytes have been given to the channel in all, `outstanding` of them are not yet
-    /// acknowledged. To be told with every frame.
-    pub fn observe(&mut self, now: Instant, sent: u64, outstanding: usize) {
-        let outstanding = (outstanding as u64).min(sent);
-        self.samples.push_back(Sample { at: now, sent, outstanding });
+    /// `acknowledged` bytes in all have come to the viewer, `outstanding` ones are to: they are in
+    /// the channel or wait for it. To be told with every frame.
+    pub fn observe(&mut self, now: Instant, acknowledged: u64, outstanding: usize) {
+        let outstanding = outstanding as u64;
+        self.look(now, acknowledged);
+        self.samples.push_back(Sample { at: now, acknowledged, outstanding });
         while self.samples.get(1).is_some_and(|sample| now.duration_since(sample.at) >= WINDOW) {
             self.samples.pop_front();
         }
-        let Some((standing, rate)) = self.standing(now).zip(self.rate()) else { return };
-        let base = self.base(now, standing);
-        let excess = standing.saturating_sub(base);
+        let Some((rate, stalled)) = self.capacity().or_else(|| Some((self.rate()?, true))) else {
+            return;
+        };
+        let Some(standing) = self.standing(now, rate) else { return };
+        let excess = standing.saturating_sub(self.base(now, standing));
         if excess > OVERUSE {
             self.grown = now;
             self.open = false;
             if self.cut.is_none_or(|cut| now.duration_since(cut) >= PAUSE) {
                 // The more waits, the less is sent, so that it drains.
-                let share = (0.95 - excess.as_secs_f64() * 0.4).clamp(0.6, 0.9);
+                let share = (0.92 - excess.as_secs_f64() * 0.4).clamp(0.6, 0.88);
+                if !stalled {
+                    self.limit = Some((rate, now));
+                }
                 if rate * share < self.target {
                     self.cut = Some(now);
-                    // One look may be wrong: not by more than so much at once.
-                    self.aim((rate * share).max(self.target * 0.4));
+                    // A stall may say nothing: not by more than so much at once.
+                    let least = if stalled { self.target * 0.4 } else { 0.0 };
+                    self.aim((rate * share).max(least));
                     tracing::debug!(
                         target_kbps = self.target as u64 / 1000,
                         rate_kbps = rate as u64 / 1000,
@@ -101,14 +132,37 @@ impl Backlog {
         } else if excess < EMPTY {
             let elapsed = now.duration_since(self.grown).as_secs_f64().min(1.0);
             self.grown = now;
-            let tried = rate * 1.5 + 100e3;
-            if self.target < tried {
-                self.aim((self.target * (1.0 + GROWTH * elapsed)).min(tried));
+            let (growth, most) = match self.limit {
+                Some((limit, met)) if now.duration_since(met) < HOLD => (CAREFUL, limit * HELD),
+                Some((limit, _)) if self.target < limit * NEAR => (CAREFUL, f64::MAX),
+                _ => (BRISK, f64::MAX),
+            };
+            let most = most.min(rate * 1.5 + 100e3);
+            if self.target < most {
+                self.aim((self.target * (1.0 + growth * elapsed)).min(most));
             }
             self.open = self.cut.is_none_or(|cut| now.duration_since(cut) >= MEMORY);
         } else {
             self.grown = now;
         }
+    }
+
+    /// The same between two frames, where it [`is_limited`](Self::is_limited): whether the last one
+    /// came through faster than the limit allows. What waited before it may be acknowledged all at
+    /// once; the frame itself takes the line's time.
+    pub fn look(&mut self, now: Instant, acknowledged: u64) {
+        let Some((last, (limit, _))) = self.samples.back().zip(self.limit) else { return };
+        let before = last.acknowledged + last.outstanding;
+        let span = now.duration_since(last.at);
+        if span >= LOOKS && bit_rate(before, acknowledged, span) > limit * FASTER {
+            tracing::debug!("estimate: a limit has gone");
+            self.limit = None;
+        }
+    }
+
+    /// A limit is known.
+    pub fn is_limited(&self) -> bool {
+        self.limit.is_some()
     }
 
     /// What the channel carries, in kbit/s.
@@ -123,20 +177,47 @@ impl Backlog {
 
     /// Bytes that take `time` at what the channel carries.
     pub fn bytes_in(&self, time: Duration) -> usize {
-        (self.target / 8.0 * time.as_secs_f64()) as usize
+        // While it is full, that is known before the estimate follows.
+        let full = match self.capacity() {
+            Some((rate, false)) => rate.max(self.limits.0),
+            _ => f64::MAX,
+        };
+        (self.target.min(full) / 8.0 * time.as_secs_f64()) as usize
+    }
+
+    /// What takes its time whatever is sent: about a round trip.
+    pub fn round_trip(&self) -> Duration {
+        self.base.iter().map(|(_, least)| *least).min().unwrap_or_default().min(MAX_BASE)
     }
 
     /// Acknowledged bit/s over the window.
     fn rate(&self) -> Option<f64> {
         let (first, last) = (self.samples.front()?, self.samples.back()?);
         let span = last.at.duration_since(first.at);
-        let acknowledged = |sample: &Sample| sample.sent - sample.outstanding;
-        let bytes = acknowledged(last).saturating_sub(acknowledged(first));
-        (span >= WINDOW / 2).then(|| bytes as f64 * 8.0 / span.as_secs_f64())
+        (span >= WINDOW / 2).then(|| rate(first, last))
     }
 
-    /// How long the least backlog of the last moments takes to be acknowledged.
-    fn standing(&self, now: Instant) -> Option<Duration> {
+    /// Acknowledged bit/s since the channel is full, if it is, and whether it stalled meanwhile.
+    fn capacity(&self) -> Option<(f64, bool)> {
+        let full = self.target / 8.0 * (self.round_trip() + EMPTY).as_secs_f64();
+        let last = self.samples.back()?;
+        let (mut first, mut moved, mut stalled) = (last, last, false);
+        for sample in self.samples.iter().rev() {
+            if (sample.outstanding as f64) < full {
+                break;
+            }
+            if sample.acknowledged < moved.acknowledged {
+                moved = sample;
+            }
+            stalled |= moved.at.duration_since(sample.at) > STALL + self.round_trip();
+            first = sample;
+        }
+        let span = last.at.duration_since(first.at);
+        (span >= FULL).then(|| (rate(first, last), stalled))
+    }
+
+    /// How long the least backlog of the last moments takes to be acknowledged at this rate.
+    fn standing(&self, now: Instant, rate: f64) -> Option<Duration> {
         let least = self
             .samples
             .iter()
@@ -144,8 +225,7 @@ impl Backlog {
             .take_while(|sample| now.duration_since(sample.at) <= STANDING)
             .map(|sample| sample.outstanding)
             .min()?;
-        let rate = self.rate()?.max(self.limits.0 / 2.0);
-        Some(Duration::from_secs_f64(least as f64 * 8.0 / rate))
+        Some(Duration::from_secs_f64(least as f64 * 8.0 / rate.max(self.limits.0 / 2.0)))
     }
 
     fn base(&mut self, now: Instant, standing: Duration) -> Duration {
@@ -160,12 +240,21 @@ impl Backlog {
                 self.base.push_back((now, standing));
             }
         }
-        self.base.iter().map(|(_, least)| *least).min().unwrap_or_default().min(MAX_BASE)
+        self.round_trip()
     }
 
     fn aim(&mut self, rate: f64) {
         self.target = rate.clamp(self.limits.0, self.limits.1.max(self.limits.0));
     }
+}
+
+/// Acknowledged bit/s between two looks.
+fn rate(first: &Sample, last: &Sample) -> f64 {
+    bit_rate(first.acknowledged, last.acknowledged, last.at.duration_since(first.at))
+}
+
+fn bit_rate(from: u64, to: u64, span: Duration) -> f64 {
+    to.saturating_sub(from) as f64 * 8.0 / span.as_secs_f64().max(1e-3)
 }
 
 #[cfg(test)]
@@ -200,7 +289,7 @@ mod tests {
                 self.acknowledged = carried.min(self.sent as f64 - own / 8.0 * self.rtt).max(0.0);
                 let outstanding = self.sent - self.acknowledged as u64;
                 self.waits = Duration::from_secs_f64(outstanding as f64 * 8.0 / self.rate.min(own));
-                self.backlog.observe(self.now, self.sent, outstanding as usize);
+                self.backlog.observe(self.now, self.acknowledged as u64, outstanding as usize);
             }
         }
     }
