@@ -620,13 +620,17 @@ export class LiveEdge {
     return Math.min(...this.#late.map(({ least }) => least));
   }
 
-  /** By how much things come late that are late. The worst moment, with the seconds around it, is left out: once is no habit. */
+  /**
+   * By how much things come late that are late. Where the worst moment, with the seconds beside
+   * it, was much worse than all others it is left out: once is no habit.
+   */
   get #unevenness() {
-    const most = this.#late.map(({ most }) => most);
-    const worst = most.indexOf(Math.max(...most));
-    const around = most.length > 5 ? 1 : 0;
-    const rest = most.filter((_, i) => Math.abs(i - worst) > around);
-    return rest.length === 0 ? 0 : Math.max(...rest) - this.#least;
+    const late = this.#late.map(({ most }) => most - this.#least);
+    const worst = Math.max(...late);
+    const at = late.indexOf(worst);
+    const beside = late.length > 5 ? 1 : 0;
+    const habit = Math.max(0, ...late.filter((_, i) => Math.abs(i - at) > beside));
+    return worst < 2 * habit ? worst : habit;
   }
 
   /** How far to stay behind what comes in time. */
@@ -679,12 +683,10 @@ export class LiveEdge {
    * @param {{start: number, end: number}} edge
    */
   #jump(now, { start, end }) {
-    // What was waited for is late itself: what comes behind it catches up.
-    const behind = this.#dry ? 0 : this.target;
     this.#jumped = now;
     this.#dry = false;
     this.#rate = 1;
-    return { seek: Math.max(start, end - Math.max(LiveEdge.#START, behind)), rate: 1 };
+    return { seek: Math.max(start, end - Math.max(LiveEdge.#START, this.target)), rate: 1 };
   }
 }
 

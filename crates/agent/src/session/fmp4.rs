@@ -44,7 +44,7 @@ const LEAST: usize = 16_000;
 /// Never more, with a viewer who reads nothing at all.
 const MOST: usize = 4_000_000;
 /// What the channel gets beyond a round trip's worth.
-const AHEAD: Duration = Duration::from_millis(80);
+const AHEAD: Duration = Duration::from_millis(60);
 /// Largest message: a few packets, so that a large frame can be handed over bit by bit.
 const MESSAGE: usize = 4_400;
 const _: () = assert!(MESSAGE <= MAX_MEDIA_MESSAGE);
