@@ -442,7 +442,7 @@ mod tests {
                 if self.ms * 30 / 1000 > u64::from(self.frames) {
                     self.frame();
                 }
-                if self.ms % 5 == 0 {
+                if self.ms.is_multiple_of(5) {
                     self.hand_over();
                 }
             }
