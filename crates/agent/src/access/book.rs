@@ -3,7 +3,9 @@
 //!
 //! Each list holds [`MAX_ENTRIES`]. What has expired makes room only when a list is full: time may
 //! turn out to be earlier than it was thought to be, and nothing that was taken back may come to
-//! life by that. Of what was shared, all that opens no door any more makes room then.
+//! life by that. Of what was shared, what was revoked makes room then, too. What had its single
+//! session does not before it has expired: who came by it may still watch, and is cut off by its
+//! name.
 
 use std::collections::BTreeSet;
 
@@ -71,6 +73,11 @@ impl Listed {
     /// Whether it opens the door, now or later.
     fn opens(&self) -> bool {
         matches!(self.state, ShareState::Good | ShareState::NotYet)
+    }
+
+    /// Whether nobody can watch by it any more. Its single session may go on until it expires.
+    fn is_over(&self) -> bool {
+        matches!(self.state, ShareState::Revoked | ShareState::Expired)
     }
 }
 
@@ -176,8 +183,8 @@ impl Book {
             return Err(BookError::Name);
         }
         if self.shares.len() >= MAX_ENTRIES {
-            // What opens no door any more; that it doesn't is written elsewhere.
-            let over = self.list(now).into_iter().filter(|listed| !listed.opens());
+            // What lets nobody in and has nobody in; that it was revoked is written elsewhere.
+            let over = self.list(now).into_iter().filter(Listed::is_over);
             let over: BTreeSet<_> = over.map(|listed| listed.share.id).collect();
             self.shares.retain(|share| !over.contains(&share.id));
         }
@@ -417,6 +424,38 @@ mod tests {
         assert!(matches!(book.revoke("yet another", NOW), Err(BookError::Full(_))));
         book.revoke_all(expired);
         book.revoke("yet another", NOW).unwrap();
+    }
+
+    #[test]
+    fn what_was_used_can_be_revoked_by_its_label_however_many_come_after() {
+        let mut book = Book::default();
+        let once = Claims { once: true, ..claims("used") };
+        book.note(&once, &room(), Some("plumber".to_owned()), NOW).unwrap();
+        book.use_up(&once, NOW).unwrap();
+        for nth in 0..MAX_ENTRIES - 1 {
+            let short = Claims { exp: NOW + 1, ..claims(&nth.to_string()) };
+            book.note(&short, &room(), None, NOW).unwrap();
+        }
+        let later = NOW + 1 + LEEWAY;
+        book.note(&claims("more"), &room(), None, later).unwrap();
+        assert_eq!(book.list(later).len(), 2);
+        // Its session may run.
+        assert_eq!(book.revoke("plumber", later), Ok(Revoked::Shares(1)));
+        assert!(book.is_revoked("used", NOW));
+    }
+
+    #[test]
+    fn what_was_used_makes_room_when_it_has_expired() {
+        let mut book = Book::default();
+        for nth in 0..MAX_ENTRIES {
+            let once = Claims { once: true, ..claims(&nth.to_string()) };
+            book.note(&once, &room(), None, NOW).unwrap();
+            book.use_up(&once, NOW).unwrap();
+        }
+        let more = Claims { exp: NOW + 7200, ..claims("more") };
+        assert!(matches!(book.note(&more, &room(), None, NOW), Err(BookError::Full(_))));
+        book.note(&more, &room(), None, NOW + 3600 + LEEWAY).unwrap();
+        assert_eq!(book.list(NOW).len(), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use data_encoding::BASE32_NOPAD;
 use peercam_protocol::{Action, Claims, RoomId, SecretKey, link::Grant, token::Confirmation};
 
 /// Longest time that a token may be good for: ten years.
@@ -99,7 +100,9 @@ pub fn mint(signer: Signer<'_>, terms: &Terms, now: u64) -> Result<Minted, MintE
         iat: now,
         nbf: not_before,
         exp: not_before.unwrap_or(now).max(now).saturating_add(valid_for.as_secs()),
-        jti: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        // 13 characters, which leave room in the link's QR code; none of them is taken for an
+        // option of a program.
+        jti: BASE32_NOPAD.encode(&id).to_ascii_lowercase(),
         once,
         cnf: viewer.as_ref().map(|key| Confirmation::new(key.public())),
     };
@@ -135,6 +138,8 @@ mod tests {
         assert_eq!((claims.iat, claims.nbf, claims.exp), (NOW, None, NOW + 3600));
         let viewer = grant.key.unwrap().public();
         assert_eq!(claims.cnf.unwrap().key(), &viewer);
+        let plain = |c| matches!(c, 'a'..='z' | '2'..='7');
+        assert!(claims.jti.len() == 13 && claims.jti.chars().all(plain), "{}", claims.jti);
         let later = Terms { not_before: Some(NOW + 100), bearer: true, once: true, ..terms() };
         let Minted { claims, grant } = mint(Signer::Camera(&key), &later, NOW).unwrap();
         assert_eq!((claims.nbf, claims.exp), (Some(NOW + 100), NOW + 3700));

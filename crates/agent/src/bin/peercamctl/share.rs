@@ -38,7 +38,7 @@ Examples:
 The link is all that somebody needs, so hand it on as you would a key: what stands behind the # goes
 to no server, and the camera lets in nobody who does not have it. Standard output is the link;
 the QR code goes to standard error. It is 77 characters wide where the server's address has up to
-38 characters and the camera signs; with an owner's key it is 85.")]
+26 characters and the camera signs, for one visit or for many; with an owner's key it is 85.")]
 pub struct Arguments {
     /// How long it is good: 90s, 30m, 24h, 7d, 2w
     #[arg(long = "for", value_name = "TIME", default_value = "24h", value_parser = words::parse_duration)]
@@ -195,9 +195,9 @@ fn describe(Listed { share, state }: &Listed, now: u64) -> String {
 /// Take links back at once: who watches by them is cut off
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-  peercamctl revoke 0123456789abcdef    the one that shares lists with this id
-  peercamctl revoke plumber             all that were given this label
-  peercamctl revoke --all               all that were made up to now, by owners' keys too")]
+  peercamctl revoke 2xk5q7hzn3gma    the one that shares lists with this id
+  peercamctl revoke plumber          all that were given this label
+  peercamctl revoke --all            all that were made up to now, by owners' keys too")]
 pub struct Revoke {
     /// Id or label; of a link that an owner's key signed, the id that was printed with it
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
