@@ -48,8 +48,7 @@ const AHEAD: Duration = Duration::from_millis(60);
 /// Largest message: a few packets, so that a large frame can be handed over bit by bit.
 const MESSAGE: usize = 4_400;
 const _: () = assert!(MESSAGE <= MAX_MEDIA_MESSAGE);
-/// How often the channel is looked at while something waits for it, or for its acknowledgement
-/// where that tells whether a limit has gone.
+/// How often the channel is looked at while something waits for it, or for its acknowledgement.
 const LOOK: Duration = Duration::from_millis(5);
 /// Time between two lines about the estimate in the log, at debug level.
 const ESTIMATE_INTERVAL: Duration = Duration::from_secs(1);
@@ -165,13 +164,14 @@ impl Sender {
 
     /// Whether the channel is to be looked at soon.
     fn is_curious(&self) -> bool {
-        self.outbox.bytes > 0 || (self.backlog.is_limited() && self.waited > 0)
+        self.outbox.bytes > 0 || self.waited > 0
     }
 
     /// Between two chunks, `waiting` bytes wait in the channel.
     fn look(&mut self, now: Instant, waiting: usize) {
         self.waited = waiting;
-        self.backlog.look(now, self.given.saturating_sub(waiting as u64));
+        let acknowledged = self.given.saturating_sub(waiting as u64);
+        self.backlog.look(now, acknowledged, waiting + self.outbox.bytes);
     }
 
     /// The next message, if the channel is to have one now.

@@ -137,8 +137,7 @@ impl Backlog {
     /// the channel or wait for it. To be told with every frame.
     pub fn observe(&mut self, now: Instant, acknowledged: u64, outstanding: usize) {
         let outstanding = outstanding as u64;
-        self.look(now, acknowledged);
-        self.time_frames(now, acknowledged, outstanding);
+        self.look(now, acknowledged, outstanding as usize);
         self.samples.push_back(Sample { at: now, acknowledged, outstanding });
         while self.samples.get(1).is_some_and(|sample| now.duration_since(sample.at) >= WINDOW) {
             self.samples.pop_front();
@@ -197,14 +196,15 @@ impl Backlog {
         }
     }
 
-    /// The same between two frames, where it [`is_limited`](Self::is_limited): whether something
+    /// The same between two frames, as often as may be. Where a limit is known: whether something
     /// came through faster than the limit allows. What waited when a frame was sent may be
     /// acknowledged all at once; what came behind it takes the line's time.
-    pub fn look(&mut self, now: Instant, acknowledged: u64) {
+    pub fn look(&mut self, now: Instant, acknowledged: u64, outstanding: usize) {
+        self.time_frames(now, acknowledged, outstanding as u64);
         let Some((limit, _)) = self.limit else { return };
-        let base = self.base.get();
+        let round_trip = self.round_trip();
         let faster = |sample: &Sample| {
-            let span = now.duration_since(sample.at).saturating_sub(base);
+            let span = now.duration_since(sample.at).saturating_sub(round_trip);
             let before = sample.acknowledged + sample.outstanding;
             span >= LOOKS && bit_rate(before, acknowledged, span) > limit * FASTER
         };
@@ -213,11 +213,6 @@ impl Backlog {
             tracing::debug!("estimate: a limit has gone");
             self.limit = None;
         }
-    }
-
-    /// A limit is known.
-    pub fn is_limited(&self) -> bool {
-        self.limit.is_some()
     }
 
     /// What the channel carries, in kbit/s.
@@ -240,7 +235,7 @@ impl Backlog {
         (self.target.min(full) / 8.0 * time.as_secs_f64()) as usize
     }
 
-    /// How long a frame takes at best until it is acknowledged: a round trip, up to a frame more.
+    /// How long a frame takes at best until it is acknowledged: about a round trip.
     pub fn round_trip(&self) -> Duration {
         self.transit.get()
     }
@@ -352,9 +347,9 @@ mod tests {
                 self.carried.push((carried + self.rate / 8.0 / 200.0).min(self.sent));
                 let before = self.carried.len().saturating_sub(1 + (self.rtt * 200.0) as usize);
                 let acknowledged = self.carried[before];
-                self.backlog.look(self.now, acknowledged as u64);
+                let outstanding = (self.sent - acknowledged) as usize;
+                self.backlog.look(self.now, acknowledged as u64, outstanding);
                 if self.steps * 30 / 200 > (self.steps - 1) * 30 / 200 {
-                    let outstanding = (self.sent - acknowledged) as usize;
                     self.backlog.observe(self.now, acknowledged as u64, outstanding);
                     self.sent += f64::from(self.backlog.kbps()).min(2_000.0) * 1e3 / 8.0 / 30.0;
                 }
