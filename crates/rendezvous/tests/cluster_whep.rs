@@ -93,7 +93,7 @@ async fn each_request_of_a_player_may_come_to_any_node() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_node_and_waits_while_that_cannot_be_reached() {
+async fn a_session_waits_while_its_node_cannot_be_reached() {
     let mut nats = Nats::start();
     let (mut a, b) = (nats.process(), nats.node().await);
     a.is_up().await;
@@ -115,13 +115,49 @@ async fn a_session_ends_with_its_node_and_waits_while_that_cannot_be_reached() {
     sees(b.address, "front-door", true).await;
     assert_eq!(patch(b.address, &path, &headers, &body).await.status, 204);
     hears_candidate(&mut camera, session, HOST).await;
+    // One that says nothing any more may live all the same.
     a.kill();
     sees(b.address, "front-door", false).await;
-    let gone = patch(b.address, &path, &headers, &body).await;
-    assert_eq!(gone.status, 404, "{gone:?}");
+    let silent = patch(b.address, &path, &headers, &body).await;
+    assert_eq!(silent.status, 503, "{silent:?}");
+    assert!(silent.body.contains("nothing is heard of it"), "{}", silent.body);
     // Garbage in the place of a node is no node.
-    for name in ["x.y", "x.ffffffffffffffffffffffffffffffff", &"x".repeat(9000)] {
+    for name in ["x.y", &"x".repeat(9000)] {
         let path = format!("/whep/front-door/{name}");
         assert_eq!(patch(b.address, &path, &headers, &body).await.status, 404);
     }
+}
+
+#[tokio::test]
+async fn a_session_outlives_its_nodes_way_to_nats_and_ends_with_the_node() {
+    let mut nats = Nats::cluster();
+    let mut a = Process::start(&[nats[2].url()], "replicas = 3");
+    let b = node(&[nats[0].url()], "replicas = 3", "").await;
+    a.is_up().await;
+    let mut camera = moves_in(a.address, "front-door").await;
+    sees(b.address, "front-door", true).await;
+    let (session, path, _) = plays(a.address, "front-door", &mut camera).await;
+    let (headers, body) = (format!("{TOKEN}{ANY}"), fragment("view", &[HOST]));
+
+    // Only the session's node is without NATS.
+    nats[2].stop();
+    counts(&b, "peercam_cluster_nodes 1").await;
+    let away = patch(b.address, &path, &headers, &body).await;
+    assert_eq!(away.status, 503, "{away:?}");
+    assert!(away.header("retry-after").is_some());
+    assert_eq!(patch(a.address, &path, &headers, &body).await.status, 204);
+    hears_candidate(&mut camera, session, HOST).await;
+
+    nats[2].start_again();
+    counts(&b, "peercam_cluster_nodes 2").await;
+    assert_eq!(patch(b.address, &path, &headers, &body).await.status, 204);
+    hears_candidate(&mut camera, session, HOST).await;
+
+    // It says goodbye.
+    a.terminate();
+    a.ended().await;
+    counts(&b, "peercam_cluster_nodes 1").await;
+    let gone = patch(b.address, &path, &headers, &body).await;
+    assert_eq!(gone.status, 404, "{gone:?}");
+    assert!(gone.body.contains("POST a new offer"), "{}", gone.body);
 }

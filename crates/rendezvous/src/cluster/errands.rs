@@ -28,7 +28,7 @@ impl Reply {
 /// Why there is no reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoReply {
-    /// The session's node is gone, and the session with it.
+    /// The session's node has ended, and the session with it.
     Gone,
     /// It may be there, but can't be reached now: why.
     Unreachable(String),

@@ -9,7 +9,7 @@
 //! connection breaks. What belongs to one visit is therefore numbered: a gap ends the visit on
 //! both sides, and it begins anew.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Deref, str::FromStr};
 
 use peercam_protocol::{RoomId, signalling::Error, wire::MAX_MESSAGE_SIZE};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,31 @@ impl fmt::Debug for NodeId {
 #[serde(transparent)]
 pub(crate) struct VisitId(pub(crate) u64);
 
+/// A token, or a text that holds one: `{:?}` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Hidden(String);
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl Deref for Hidden {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -103,15 +128,15 @@ pub(crate) enum Message {
         visit: VisitId,
         room: RoomId,
         /// What he showed when he connected.
-        token: Option<String>,
+        token: Option<Hidden>,
     },
     /// To the camera's node: a message of the viewer.
     Said {
         visit: VisitId,
         /// From 0, without a gap.
         number: u64,
-        /// As the viewer's own node would take it from him.
-        text: String,
+        /// As the viewer's own node would take it from him. His token is in it when he joins.
+        text: Hidden,
     },
     /// To the camera's node: the viewer is gone.
     Gone {
@@ -149,7 +174,7 @@ pub(crate) struct Errand {
     /// The session's name.
     pub(crate) session: String,
     /// What the player showed.
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Hidden>,
     pub(crate) wants: Wants,
 }
 
@@ -214,14 +239,39 @@ mod tests {
         NodeId::from_bytes([0xa1; 16])
     }
 
+    fn hidden(text: &str) -> Hidden {
+        text.to_owned().into()
+    }
+
+    #[test]
+    fn no_token_is_shown() {
+        let (visit, room) = (VisitId(7), "garden".parse::<RoomId>().unwrap());
+        let token = || Some(hidden("a-token"));
+        let errand = Errand {
+            room: room.clone(),
+            session: "name".into(),
+            token: token(),
+            wants: Wants::Delete {},
+        };
+        for message in [
+            Message::Watch { visit, room, token: token() },
+            Message::Said { visit, number: 0, text: hidden("{\"token\":\"a-token\"}") },
+            Message::Errand { number: 4, errand },
+        ] {
+            assert!(encode(node(), &message).windows(7).any(|part| part == b"a-token"));
+            let shown = format!("{message:?}");
+            assert!(!shown.contains("a-token") && shown.contains("(hidden)"), "{shown}");
+        }
+    }
+
     #[test]
     fn every_message_survives_the_round_trip() {
         let visit = VisitId(7);
         for message in [
             Message::Alive { name: "a".into(), greet: true },
             Message::Leaving {},
-            Message::Watch { visit, room: "front.door".parse().unwrap(), token: Some("t".into()) },
-            Message::Said { visit, number: 3, text: "{\"a\":\"\\r\\n\"}".into() },
+            Message::Watch { visit, room: "front.door".parse().unwrap(), token: Some(hidden("t")) },
+            Message::Said { visit, number: 3, text: hidden("{\"a\":\"\\r\\n\"}") },
             Message::Gone { visit, quiet: true },
             Message::Told { visit, number: u64::MAX, text: String::new() },
             Message::Ended { visit, number: 1, error: Error::new(ErrorCode::Full, "full") },
@@ -252,7 +302,7 @@ mod tests {
     #[test]
     fn the_largest_message_of_a_viewer_fits() {
         // A text of nothing but line ends, which are two characters each in JSON, and four here.
-        let text = "\\n".repeat(MAX_MESSAGE_SIZE / 2);
+        let text = hidden(&"\\n".repeat(MAX_MESSAGE_SIZE / 2));
         let payload = encode(node(), &Message::Said { visit: VisitId(1), number: 1, text });
         assert!(decode(&payload).is_some(), "{} bytes", payload.len());
     }

@@ -276,8 +276,11 @@ impl Cluster {
         let (line, number, reply) = {
             let mut state = self.lock();
             let line = state.line.clone().map_err(NoReply::Unreachable)?;
-            if !state.nodes.is_alive(node) {
+            if state.nodes.is_gone(node, Instant::now()) {
                 return Err(NoReply::Gone);
+            }
+            if !state.nodes.is_alive(node) {
+                return Err(unreachable("nothing is heard of it"));
             }
             let begun = state.errands.begin(node);
             let (number, reply) = begun.ok_or_else(|| unreachable("too many wait for others"))?;
@@ -316,6 +319,7 @@ impl Cluster {
         let mut state = self.lock();
         state.line = Ok(line.clone());
         state.was_connected = true;
+        state.nodes.connect(Instant::now());
         state.visits.connect(line.outgoing());
         state.follow_all();
         drop(state);
@@ -331,7 +335,7 @@ impl Cluster {
         state.visits.disconnect();
         state.errands.forget();
         state.cameras.forget();
-        state.nodes = Nodes::default();
+        state.nodes.disconnect();
     }
 
     fn node_lives(&self, node: NodeId, name: &str) {

@@ -21,7 +21,7 @@ use tracing::debug;
 
 use super::{
     figures::Figures,
-    message::{Message, NodeId, VisitId},
+    message::{Hidden, Message, NodeId, VisitId},
 };
 use crate::outbox::Outbox;
 
@@ -48,7 +48,7 @@ pub(crate) enum Said {
 struct Viewer {
     room: RoomId,
     outbox: Arc<Outbox>,
-    token: Option<String>,
+    token: Option<Hidden>,
     /// Whether he had his first message.
     welcomed: bool,
     /// Whether he was told last that the camera is here.
@@ -136,7 +136,7 @@ impl Visits {
         let viewer = Viewer {
             room,
             outbox,
-            token,
+            token: token.map(Hidden::from),
             welcomed,
             online,
             joined: false,
@@ -213,8 +213,11 @@ impl Visits {
             return if late && !viewer.online { Said::Done } else { Said::Here(message) };
         };
         viewer.joined |= matches!(message, FromViewer::Join { .. });
-        let said =
-            Message::Said { visit: link.visit, number: link.sends, text: wire::encode(&message) };
+        let said = Message::Said {
+            visit: link.visit,
+            number: link.sends,
+            text: wire::encode(&message).into(),
+        };
         link.sends += 1;
         let node = link.node;
         if !self.send(node, said) {

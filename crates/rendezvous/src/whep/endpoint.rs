@@ -118,7 +118,7 @@ async fn serve(State(whep): State<Arc<Whep>>, request: Request<Body>) -> Respons
         Ok(Target::Session(room, name)) => match *request.method() {
             Method::PATCH => whep.patch(room, name, request).await,
             Method::DELETE => {
-                let token = bearer(request.headers());
+                let token = bearer(request.headers()).map(Into::into);
                 whep.run(Errand { room, session: name, token, wants: Wants::Delete {} }).await
             }
             Method::OPTIONS => Ok(options("PATCH, DELETE, OPTIONS", ACCEPT_PATCH, SDP_FRAGMENT)),
@@ -204,7 +204,7 @@ impl Whep {
         let (token, tags) = (bearer(request.headers()), tags(request.headers()));
         let fragment = self.read(request, FRAGMENT_BYTES).await?;
         let wants = Wants::Patch { tags, fragment };
-        self.run(Errand { room, session, token, wants }).await
+        self.run(Errand { room, session, token: token.map(Into::into), wants }).await
     }
 
     /// What a player wants of its session, which may be at another node.
