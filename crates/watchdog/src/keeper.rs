@@ -2,6 +2,7 @@
 //! holds nothing up.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -18,7 +19,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::{
     log,
-    record::{MAX_SIZE, Record, RecordError, Reset, Traces},
+    record::{MAX_DUMPS, MAX_SIZE, Record, RecordError, Reset, Traces},
 };
 
 /// The file's name in `state-dir`.
@@ -28,6 +29,8 @@ const READ_PATIENCE: Duration = Duration::from_secs(3);
 /// Least time between two writes for what can wait, such as a service that crashes in a loop:
 /// flash wears.
 const WRITE_PAUSE: Duration = Duration::from_secs(60);
+/// Whoever waits for a write has something else to do so often.
+const SETTLE_STEP: Duration = Duration::from_millis(250);
 /// The running time is written so often, if nothing else is.
 const UPTIME_PAUSE: Duration = Duration::from_secs(60 * 60);
 
@@ -101,14 +104,15 @@ impl Keeper {
         self.write(Instant::now());
     }
 
-    /// Waits up to `patience` until everything is written.
+    /// Waits up to `patience` until everything is written, and does what is to be done `meanwhile`
+    /// at once and every quarter of a second.
     ///
     /// # Errors
     ///
     /// Why it isn't, in words.
-    pub fn settle(&self, patience: Duration) -> Result<(), String> {
+    pub fn settle(&self, patience: Duration, meanwhile: impl FnMut()) -> Result<(), String> {
         match &self.writer {
-            Some(writer) => writer.settle(patience),
+            Some(writer) => writer.settle(patience, meanwhile),
             None => Err(self.problem.as_deref().unwrap_or("there is no state-dir").to_owned()),
         }
     }
@@ -140,12 +144,18 @@ pub fn uptime() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
-/// When the newest dump of a kernel's end was written (`/sys/fs/pstore`, where it is mounted).
-pub fn newest_dump(folder: &Path) -> u64 {
+/// The dumps of a kernel's end (`/sys/fs/pstore`, where it is mounted), and when each was written.
+/// Of very many the newest.
+pub fn dumps(folder: &Path) -> BTreeMap<String, u64> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let dumps = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"dmesg-"));
-    let times = dumps.filter_map(|entry| u64::try_from(entry.metadata().ok()?.mtime()).ok());
-    times.max().unwrap_or(0)
+    let dump = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let time = u64::try_from(entry.metadata().ok()?.mtime()).unwrap_or(0);
+        name.starts_with("dmesg-").then_some((time, name))
+    };
+    let mut dumps: Vec<_> = entries.filter_map(dump).collect();
+    dumps.sort_unstable_by(|one, other| other.cmp(one));
+    dumps.into_iter().take(MAX_DUMPS).map(|(time, name)| (name, time)).collect()
 }
 
 /// Why there is no record.
@@ -193,7 +203,7 @@ fn read_within(path: PathBuf, patience: Duration) -> Result<Option<Record>, Read
     })
 }
 
-fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().stack_size(64 * 1024).spawn(work).map(drop)
 }
 
@@ -239,14 +249,22 @@ impl Writer {
         self.shared.changed.notify_all();
     }
 
-    fn settle(&self, patience: Duration) -> Result<(), String> {
+    fn settle(&self, patience: Duration, mut meanwhile: impl FnMut()) -> Result<(), String> {
         let pending = |state: &mut State| state.next.is_some() || state.busy;
-        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), patience, pending);
-        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        match &state.failure {
-            _ if waited.timed_out() => Err(format!("the storage takes longer than {patience:?}")),
-            Some(failure) => Err(failure.clone()),
-            None => Ok(()),
+        let deadline = Instant::now() + patience;
+        loop {
+            meanwhile();
+            let step = deadline.saturating_duration_since(Instant::now()).min(SETTLE_STEP);
+            let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), step, pending);
+            let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            match &state.failure {
+                _ if waited.timed_out() && Instant::now() < deadline => {}
+                _ if waited.timed_out() => {
+                    return Err(format!("the storage takes longer than {patience:?}"));
+                }
+                Some(failure) => return Err(failure.clone()),
+                None => return Ok(()),
+            }
         }
     }
 }
@@ -298,4 +316,30 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, path)?;
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dumps_are_told_apart_by_name_and_time_and_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(dumps(folder.path()), BTreeMap::new());
+        assert_eq!(dumps(&folder.path().join("not-mounted")), BTreeMap::new());
+        let write = |name: &str, seconds| {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        write("dmesg-ramoops-0", 7);
+        write("console-ramoops-0", 8);
+        assert_eq!(dumps(folder.path()), BTreeMap::from([("dmesg-ramoops-0".to_owned(), 7)]));
+        for number in 0..100 {
+            write(&format!("dmesg-efi-{number}"), 100 + number);
+        }
+        let found = dumps(folder.path());
+        assert_eq!(found.len(), MAX_DUMPS);
+        assert!(found.values().all(|time| *time >= 200 - MAX_DUMPS as u64), "{found:?}");
+    }
 }

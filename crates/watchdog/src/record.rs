@@ -14,6 +14,8 @@ const VERSION: u32 = 1;
 const MAX_RESETS: usize = 16;
 /// Services that are remembered: a configuration that changes leaves old names behind.
 const MAX_SERVICES: usize = 32;
+/// Dumps of a kernel's end that are told apart.
+pub const MAX_DUMPS: usize = 32;
 /// Longest text of a reason or last words, in bytes.
 const MAX_TEXT: usize = 256;
 /// Largest file that is read, in bytes: far above what the limits here allow.
@@ -48,9 +50,9 @@ pub struct Record {
     /// Why the watchdog is about to reset the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     intent: Option<String>,
-    /// When the newest dump of a kernel's end was written that is known already.
+    /// The dumps of a kernel's end that are known already, as in [`Traces`].
     #[serde(default)]
-    dump_seconds: u64,
+    dumps: BTreeMap<String, u64>,
     /// How often each kind of end was found.
     #[serde(default)]
     pub ends: BTreeMap<Kind, u64>,
@@ -134,8 +136,9 @@ pub struct Traces {
     pub boot_id: String,
     /// What the hardware watchdog's driver says about the last reset, in words.
     pub hardware: Option<String>,
-    /// When the newest dump of a kernel's end was written, in seconds after 1970; 0 without any.
-    pub dump_seconds: u64,
+    /// Dumps of a kernel's end: names, and when they were written, in seconds after 1970. More
+    /// than [`MAX_DUMPS`] are not told apart.
+    pub dumps: BTreeMap<String, u64>,
 }
 
 /// Why a record is not used.
@@ -162,7 +165,7 @@ impl Record {
             uptime_seconds: uptime.as_secs(),
             stopped: false,
             intent: None,
-            dump_seconds: traces.dump_seconds,
+            dumps: bounded_dumps(&traces.dumps),
             ends: BTreeMap::new(),
             services: BTreeMap::new(),
             resets: Vec::new(),
@@ -199,6 +202,7 @@ impl Record {
     fn bounded(mut self) -> Self {
         let excess = self.resets.len().saturating_sub(MAX_RESETS);
         self.resets.drain(..excess);
+        self.dumps = bounded_dumps(&self.dumps);
         while self.services.len() > MAX_SERVICES {
             self.services.pop_last();
         }
@@ -214,7 +218,9 @@ impl Record {
             self.uptime_seconds = uptime.as_secs();
             return None;
         }
-        let dump = traces.dump_seconds != 0 && traces.dump_seconds != self.dump_seconds;
+        let dumps = bounded_dumps(&traces.dumps);
+        // One that was added; one that a person has removed says nothing.
+        let dump = dumps.iter().any(|(name, time)| self.dumps.get(name) != Some(time));
         let (kind, reason) = match (intent, &traces.hardware) {
             (Some(intent), _) => (Kind::Watchdog, intent),
             (None, _) if dump => (Kind::Kernel, "there is a dump in /sys/fs/pstore".to_owned()),
@@ -224,7 +230,7 @@ impl Record {
         };
         self.boots = self.boots.saturating_add(1);
         self.boot_id = cut(&traces.boot_id);
-        self.dump_seconds = traces.dump_seconds;
+        self.dumps = dumps;
         self.earlier_seconds = self.earlier_seconds.saturating_add(self.uptime_seconds);
         self.uptime_seconds = uptime.as_secs();
         self.resets_in_a_row = match kind {
@@ -291,6 +297,11 @@ impl Record {
     }
 }
 
+fn bounded_dumps(dumps: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let time = |time: &u64| (*time).min(i64::MAX.unsigned_abs());
+    dumps.iter().take(MAX_DUMPS).map(|(name, at)| (cut(name), time(at))).collect()
+}
+
 fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_TEXT)].replace(char::is_control, " ")
 }
@@ -334,13 +345,17 @@ mod tests {
 
     #[test]
     fn what_the_device_says_is_believed_in_this_order() {
-        let mut record = Record::new(&traces(1), minutes(0));
+        let dumps = BTreeMap::from([("dmesg-ramoops-0".to_owned(), 0)]);
+        let mut record = Record::new(&Traces { dumps, ..traces(1) }, minutes(0));
         let hardware = Some("the watchdog's time ran out".to_owned());
         let mut number = 1;
-        let mut kind = |record: &mut Record, hardware: &Option<String>, dump_seconds| {
+        let mut kind = |record: &mut Record, hardware: &Option<String>, dump| {
             number += 1;
-            let traces = Traces { hardware: hardware.clone(), dump_seconds, ..traces(number) };
-            record.begin(&traces, minutes(0)).unwrap().kind
+            let dumps = BTreeMap::from([("dmesg-ramoops-0".to_owned(), dump)]);
+            let traces = Traces { hardware: hardware.clone(), dumps, ..traces(number) };
+            let kind = record.begin(&traces, minutes(0)).unwrap().kind;
+            *record = again(record);
+            kind
         };
         record.stop();
         assert_eq!(kind(&mut record, &None, 0), Kind::Stopped);
@@ -353,6 +368,26 @@ mod tests {
         assert_eq!(kind(&mut record, &hardware, 6), Kind::Watchdog);
         let counts: Vec<u64> = record.ends.values().copied().collect();
         assert_eq!(counts, [1, 1, 1, 2, 1]);
+    }
+
+    #[test]
+    fn a_dump_that_is_gone_is_no_new_one() {
+        let dumps = |dumps: &[(&str, u64)]| {
+            dumps.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect()
+        };
+        let mut record = Record::new(&traces(1), minutes(0));
+        let mut kind = |boot, dumps| {
+            record = again(&record);
+            record.begin(&Traces { dumps, ..traces(boot) }, minutes(0)).unwrap().kind
+        };
+        let (one, other) = (("dmesg-ramoops-0", 5), ("dmesg-ramoops-1", 3));
+        assert_eq!(kind(2, dumps(&[one, other])), Kind::Kernel);
+        assert_eq!(kind(3, dumps(&[one, other])), Kind::Unknown);
+        assert_eq!(kind(4, dumps(&[other])), Kind::Unknown, "the newest was removed");
+        assert_eq!(kind(5, dumps(&[])), Kind::Unknown);
+        // Without a clock battery a new one may be written in the same second of 1970.
+        assert_eq!(kind(6, dumps(&[one])), Kind::Kernel);
+        assert_eq!(kind(7, dumps(&[one, ("dmesg-ramoops-2", 5)])), Kind::Kernel);
     }
 
     #[test]
@@ -397,9 +432,12 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut record = Record::new(&traces(0), minutes(0));
+        let dumps: BTreeMap<_, _> =
+            (0..1000).map(|number| (format!("{number}{}", "x".repeat(1000)), u64::MAX)).collect();
         for number in 0..1000 {
             record.intend(&"ü\n".repeat(1000));
-            record.begin(&traces(number + 1), minutes(0));
+            let dumps = dumps.clone();
+            record.begin(&Traces { dumps, ..traces(number + 1) }, minutes(0));
             record.failed(&format!("service-{number}"), &"x".repeat(1000), Some("\"\\\u{1b}"));
         }
         assert!((record.encode().len() as u64) < MAX_SIZE, "{}", record.encode().len());

@@ -33,7 +33,7 @@ use crate::{
     notify::{NotifySocket, Received, belongs_to},
     reaper::{self, Children},
     record::{Kind, Reset, Traces},
-    sensors::Sensors,
+    sensors::{Probe, Sensors},
     service::{Action, Event, Exit, Note, Policy, Service},
     status::{MonitorStatus, ServiceStatus, Status},
     supervisor::{Index, Step, Supervisor, Verdict},
@@ -56,6 +56,8 @@ pub const LEAVE_SAFE_MODE: Signal = Signal::SIGUSR1;
 const SHOW_PAUSE: Duration = Duration::from_secs(1);
 /// How often is measured what [`monitor`] watches.
 const MEASURE_PAUSE: Duration = Duration::from_secs(10);
+/// Measuring rarely takes longer.
+const ANSWER_PAUSE: Duration = Duration::from_millis(100);
 /// A device that was told to reboot and didn't is told again, if no hardware resets it.
 const REBOOT_PAUSE: Duration = Duration::from_secs(60);
 /// Where the kernel names this start of the device.
@@ -110,7 +112,7 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
     let traces = Traces {
         boot_id: fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned(),
         hardware: hardware.as_ref().and_then(Hardware::last_reset),
-        dump_seconds: keeper::newest_dump(Path::new(DUMPS)),
+        dumps: keeper::dumps(Path::new(DUMPS)),
     };
     let (keeper, reset) = Keeper::open(plan.state_dir.as_deref(), &traces, begin);
     tell_of_reset(&keeper, reset);
@@ -127,11 +129,7 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
         socket,
         keeper,
         ladder,
-        watch: Watch {
-            monitors: plan.monitors.into_iter().map(Monitor::new).collect(),
-            sensors: Sensors::new(plan.state_dir),
-            due: now,
-        },
+        watch: Watch::new(plan.monitors, plan.state_dir, now),
         board: plan.runtime_dir.map(|folder| Board {
             folder,
             shown: None,
@@ -144,7 +142,7 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
     watchdog.work(&signals)?;
     watchdog.end_strays();
     // Where it can't be written that was said, and the device stops all the same.
-    let _ = watchdog.keeper.settle(STOP_PATIENCE);
+    let _ = watchdog.keeper.settle(STOP_PATIENCE, || ());
     match (watchdog.hardware, &watchdog.ladder) {
         (Some(_), Some(ladder)) if ladder.escalation.is_rebooting() => {
             log::info("the hardware watchdog stays armed until the device is reset");
@@ -445,7 +443,10 @@ impl Watchdog {
             Decision::Reboot { ref reason } => {
                 log::error(format_args!("{reason}: rebooting"));
                 self.keeper.note_now(|record| record.intend(reason));
-                if let Err(problem) = self.keeper.settle(INTENT_PATIENCE) {
+                // Storage may take longer than the hardware's timeout.
+                let hardware = &mut self.hardware;
+                let feed = || hardware.iter_mut().for_each(|it| it.feed_now(Instant::now()));
+                if let Err(problem) = self.keeper.settle(INTENT_PATIENCE, feed) {
                     // It could go on like that without end.
                     let why = format!("that can't be recorded, {problem}");
                     log::error(format_args!("not rebooting: {why}"));
@@ -532,10 +533,7 @@ impl Watchdog {
     }
 
     fn measure(&mut self, now: Instant) {
-        if self.watch.deadline().is_some_and(|due| now >= due) {
-            let services: Vec<_> = self.running.iter().flatten().copied().collect();
-            self.watch.measure(now, &services);
-        }
+        self.watch.measure(now, || self.running.iter().flatten().copied().collect());
     }
 
     /// Tells how things are, if that has changed.
@@ -598,20 +596,39 @@ impl Watchdog {
 /// What is watched beside the services.
 struct Watch {
     monitors: Vec<Monitor>,
-    sensors: Sensors,
-    /// When it is next measured.
+    /// None where there is nothing to measure.
+    probe: Option<Probe>,
+    /// When it is next measured, or looked for an answer.
     due: Instant,
 }
 
 impl Watch {
-    fn deadline(&self) -> Option<Instant> {
-        (!self.monitors.is_empty()).then_some(self.due)
+    fn new(limits: Vec<monitor::Limits>, folder: Option<PathBuf>, now: Instant) -> Self {
+        let subjects: Vec<_> = limits.iter().map(|limits| limits.subject).collect();
+        let probe = (!subjects.is_empty()).then(|| Probe::start(Sensors::new(folder), subjects));
+        let probe = probe.transpose().unwrap_or_else(|error| {
+            log::error(format_args!("no monitor works, there is no thread for them: {error}"));
+            None
+        });
+        Self { monitors: limits.into_iter().map(Monitor::new).collect(), probe, due: now }
     }
 
-    fn measure(&mut self, now: Instant, services: &[Pid]) {
+    fn deadline(&self) -> Option<Instant> {
+        self.probe.as_ref().map(|_| self.due)
+    }
+
+    fn measure(&mut self, now: Instant, services: impl FnOnce() -> Vec<Pid>) {
+        let Some(probe) = &mut self.probe else { return };
+        let Some(values) = probe.answer() else {
+            if now >= self.due {
+                // Without an answer by then it hangs: it is looked for now and then.
+                self.due = now + if probe.is_asked() { MEASURE_PAUSE } else { ANSWER_PAUSE };
+                probe.ask(services());
+            }
+            return;
+        };
         self.due = now + MEASURE_PAUSE;
-        for monitor in &mut self.monitors {
-            let value = self.sensors.measure(monitor.subject(), services);
+        for (monitor, value) in self.monitors.iter_mut().zip(values) {
             match value.and_then(|value| monitor.take(now, value)) {
                 Some((Level::Normal, text)) => log::info(text),
                 Some((Level::Warning, text)) => log::warn(text),

@@ -1,6 +1,10 @@
 //! Measures what [`crate::monitor`] watches, from the kernel's files.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+};
 
 use nix::{
     sys::{
@@ -11,7 +15,63 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::monitor::Subject;
+use crate::{keeper::spawn, monitor::Subject};
+
+/// Measures in a thread of its own: storage that hangs, and sensors on a slow bus, hold nothing up.
+#[derive(Debug)]
+pub struct Probe {
+    requests: SyncSender<Vec<Pid>>,
+    answers: Receiver<Vec<Option<u64>>>,
+    /// A request was not answered yet.
+    asked: bool,
+}
+
+impl Probe {
+    /// One that measures these, with `sensors`. It ends with the first request after it was
+    /// dropped, or at once.
+    ///
+    /// # Errors
+    ///
+    /// When there can't be a thread.
+    pub fn start(mut sensors: Sensors, subjects: Vec<Subject>) -> io::Result<Self> {
+        Self::with(move |services: &[Pid]| {
+            subjects.iter().map(|subject| sensors.measure(*subject, services)).collect()
+        })
+    }
+
+    fn with(
+        mut measure: impl FnMut(&[Pid]) -> Vec<Option<u64>> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (requests, requested) = sync_channel::<Vec<Pid>>(1);
+        let (answer, answers) = sync_channel(1);
+        spawn(move || {
+            while let Ok(services) = requested.recv() {
+                if answer.send(measure(&services)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { requests, answers, asked: false })
+    }
+
+    /// Asks for the values now, with the main processes of services; not while an earlier request
+    /// has no answer.
+    pub fn ask(&mut self, services: Vec<Pid>) {
+        self.asked = self.asked || self.requests.try_send(services).is_ok();
+    }
+
+    /// Whether a request has no answer.
+    pub fn is_asked(&self) -> bool {
+        self.asked
+    }
+
+    /// The values in the order of the subjects, once; None while there is no answer.
+    pub fn answer(&mut self) -> Option<Vec<Option<u64>>> {
+        let values = self.answers.try_recv().ok()?;
+        self.asked = false;
+        Some(values)
+    }
+}
 
 /// What is measured with, and against.
 #[derive(Debug)]
@@ -121,9 +181,45 @@ fn hottest() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{path::Path, thread::sleep, time::Duration};
 
     use super::*;
+
+    fn answer(probe: &mut Probe) -> Vec<Option<u64>> {
+        loop {
+            match probe.answer() {
+                Some(values) => return values,
+                None => sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_measurement_that_hangs_holds_nothing_up_and_is_not_asked_for_twice() {
+        let (go_on, wait) = sync_channel::<u64>(1);
+        let mut probe = Probe::with(move |_| vec![wait.recv().ok()]).unwrap();
+        for _ in 0..100 {
+            probe.ask(Vec::new());
+            assert!(probe.is_asked());
+            assert_eq!(probe.answer(), None);
+        }
+        go_on.send(7).unwrap();
+        assert_eq!(answer(&mut probe), [Some(7)]);
+        assert!(!probe.is_asked());
+        go_on.send(8).unwrap();
+        sleep(Duration::from_millis(50));
+        assert_eq!(probe.answer(), None, "the hundred before were one");
+        probe.ask(Vec::new());
+        assert_eq!(answer(&mut probe), [Some(8)]);
+    }
+
+    #[test]
+    fn answers_have_the_order_of_the_subjects() {
+        let subjects = vec![Subject::DataSpace, Subject::ClockJump];
+        let mut probe = Probe::start(Sensors::new(None), subjects).unwrap();
+        probe.ask(Vec::new());
+        assert_eq!(answer(&mut probe), [None, Some(0)]);
+    }
 
     #[test]
     fn the_kernels_words_are_understood() {

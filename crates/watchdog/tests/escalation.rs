@@ -14,6 +14,8 @@ use tempfile::TempDir;
 /// A device: its state, and its way to reboot.
 struct Device {
     folder: TempDir,
+    /// For its state: how long a busy disk takes is nobody's to say.
+    memory: TempDir,
 }
 
 impl Device {
@@ -25,15 +27,24 @@ impl Device {
         let text = format!("#!/bin/sh\necho reboot >>{}\n{reboot}\n", rebooted.display());
         fs::write(&program, text).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder }
+        let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self { folder, memory }
     }
 
     fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
+    fn state_dir(&self) -> String {
+        self.memory.path().join("state").display().to_string()
+    }
+
+    fn record(&self) -> String {
+        self.state_dir() + "/record.toml"
+    }
+
     fn state(&self) -> String {
-        format!("state-dir = {:?}\n", self.path("state"))
+        format!("state-dir = {:?}\n", self.state_dir())
     }
 
     fn escalation(&self) -> String {
@@ -42,7 +53,7 @@ impl Device {
 
     /// Waits until this start is recorded.
     fn is_recorded(&self) {
-        let path = self.path("state/record.toml");
+        let path = self.record();
         common::until("this start is recorded", || {
             fs::read_to_string(&path).is_ok_and(|record| record.contains(own_boot().trim()))
         });
@@ -54,7 +65,7 @@ impl Device {
 
     /// As a start of the device leaves it: the next one has another name.
     fn is_reset(&self) {
-        let path = self.path("state/record.toml");
+        let path = self.record();
         let record = fs::read_to_string(&path).unwrap();
         let own = own_boot();
         assert!(record.contains(own.trim()), "{record}");
@@ -75,7 +86,8 @@ fn all_services_are_restarted_then_the_device_is_rebooted_with_the_reason_kept()
     let config = device.state()
         + &hardware.config()
         + &device.escalation()
-        + &script("agent", "exit 1")
+        // Not at once, so that the other one has set its trap.
+        + &script("agent", "sleep 2; exit 1")
         + BROKEN
         + &script("other", "trap 'echo asked; exit' TERM; while :; do sleep 0.05; done");
     let mut watchdog = Watchdog::start(&config);
@@ -163,14 +175,40 @@ fn a_reset_that_cannot_be_recorded_is_not_made() {
 }
 
 #[test]
+fn the_hardware_is_fed_while_storage_hangs() {
+    let device = Device::new("");
+    fs::create_dir(device.state_dir()).unwrap();
+    // Whoever opens it for writing waits for a reader.
+    let draft = device.record().replace(".toml", ".new");
+    nix::unistd::mkfifo(draft.as_str(), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let hardware = Hardware::new();
+    let config = device.state()
+        + &hardware.config()
+        + &device.escalation()
+        + &script("agent", "exit 1")
+        + BROKEN;
+    let mut watchdog = Watchdog::start(&config);
+    watchdog.logs("also after a restart of all services: rebooting");
+    hardware.drain();
+    let line = watchdog.logs("not rebooting: that can't be recorded");
+    assert!(line.ends_with("the storage takes longer than 3s"), "{line}");
+    let feeds = hardware.drain().len();
+    assert!(feeds >= 4, "{feeds} in 3 s, with a timeout of one");
+    watchdog.logs("restarting all services in 60s");
+    assert_eq!(hardware.next(), 0, "it is fed from then on");
+    watchdog.stop();
+    assert_eq!(device.reboots(), 0);
+}
+
+#[test]
 fn a_record_that_cannot_be_read_is_left_alone_and_nothing_is_reset() {
     // As on a camera whose /data is a tmpfs: a file where the folder should be.
     let blocked = Device::new("");
-    fs::write(blocked.path("state"), "").unwrap();
+    fs::write(blocked.state_dir(), "").unwrap();
     // As with storage that gives errors: every way to read it fails, and none to replace it.
     let damaged = Device::new("");
-    fs::create_dir(damaged.path("state")).unwrap();
-    let record = damaged.path("state/record.toml");
+    fs::create_dir(damaged.state_dir()).unwrap();
+    let record = damaged.record();
     std::os::unix::fs::symlink("record.toml", &record).unwrap();
     for device in [&blocked, &damaged] {
         let config = device.state() + &device.escalation() + &script("agent", "exit 1") + BROKEN;
@@ -222,8 +260,8 @@ fn resets_in_a_row_lead_to_safe_mode_and_a_stable_time_out_of_it() {
 #[test]
 fn a_record_that_makes_no_sense_begins_anew_and_holds_nothing_up() {
     let device = Device::new("");
-    fs::create_dir(device.path("state")).unwrap();
-    let path = device.path("state/record.toml");
+    fs::create_dir(device.state_dir()).unwrap();
+    let path = device.record();
     for nonsense in
         [&b"\0\xff"[..], b"", b"version = 99\nboots = 1\nboot-id = \"\"", &[b'x'; 100_000]]
     {
@@ -234,7 +272,7 @@ fn a_record_that_makes_no_sense_begins_anew_and_holds_nothing_up() {
         watchdog.stop();
         assert!(fs::read_to_string(&path).unwrap().contains("boots = 1"));
     }
-    assert!(!Path::new(&device.path("state/record.new")).exists());
+    assert!(!Path::new(&device.record().replace(".toml", ".new")).exists());
 }
 
 #[test]
@@ -244,12 +282,12 @@ fn failures_and_last_words_are_kept() {
     let mut watchdog = Watchdog::start(&(device.state() + &agent));
     watchdog.logs("failure 2 in a row");
     watchdog.stop();
-    let record = fs::read_to_string(device.path("state/record.toml")).unwrap();
+    let record = fs::read_to_string(device.record()).unwrap();
     let service = record.split("[services.agent]").nth(1).unwrap();
     assert!(service.contains("cause = \"exited with code 7\""), "{record}");
     assert!(service.contains("last-words = \"counting sheep\""), "{record}");
     assert!(!service.contains("failures = 0"), "{record}");
-    let mode = fs::metadata(device.path("state/record.toml")).unwrap().permissions().mode();
+    let mode = fs::metadata(device.record()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 

@@ -43,11 +43,11 @@ fn heartbeats_in_time_are_no_reason_for_anything() {
 
 #[test]
 fn a_service_that_is_alive_and_gets_nothing_done_is_started_again() {
-    let steps = ["ready", "status=deadlocked", "idle=4", "work=4", "stuck"];
-    let config = example_service("agent", &steps) + "progress-timeout = \"3s\"\n";
+    let steps = ["ready", "status=deadlocked", "idle=6", "work=6", "stuck"];
+    let config = example_service("agent", &steps) + "progress-timeout = \"5s\"\n";
     let mut watchdog = Watchdog::start(&config);
     let first = watchdog.starts("agent");
-    let line = watchdog.logs("agent: alive, but none of the work that is due was done for 3s");
+    let line = watchdog.logs("agent: alive, but none of the work that is due was done for 5s");
     assert!(line.contains("it says \"deadlocked\": killing it"), "{line}");
     watchdog.starts("agent");
     assert!(!is_alive(first));
@@ -57,8 +57,8 @@ fn a_service_that_is_alive_and_gets_nothing_done_is_started_again() {
 
 #[test]
 fn having_nothing_to_do_and_doing_something_are_no_hang() {
-    let steps = ["ready", "idle=4", "work=4", "idle=4", "exit=7"];
-    let config = example_service("agent", &steps) + "progress-timeout = \"2s\"\n";
+    let steps = ["ready", "idle=7", "work=7", "idle=7", "exit=7"];
+    let config = example_service("agent", &steps) + "progress-timeout = \"5s\"\n";
     let mut watchdog = Watchdog::start(&config);
     watchdog.logs("agent: exited with code 7");
     assert_eq!(watchdog.times_logged("killing"), 0);
@@ -67,10 +67,10 @@ fn having_nothing_to_do_and_doing_something_are_no_hang() {
 
 #[test]
 fn a_service_that_asks_for_patience_gets_it() {
-    // Ready after a second though it has half of one, and then silent for three of two.
+    // Ready after four seconds though it has two, and then silent for three of two.
     let steps =
-        ["extend=20000", "sleep=1000", "ready", "extend=20000", "sleep=3000", "beats=1", "exit=7"];
-    let config = example_service("slow", &steps).replace("\"30s\"", "\"500ms\"");
+        ["extend=20000", "sleep=4000", "ready", "extend=20000", "sleep=3000", "beats=1", "exit=7"];
+    let config = example_service("slow", &steps).replace("\"30s\"", "\"2s\"");
     let mut watchdog = Watchdog::start(&config);
     watchdog.logs("slow: up after");
     watchdog.logs("slow: exited with code 7");
