@@ -23,6 +23,11 @@ fn the_installed_configuration_is_valid() {
     let agent = &config.services[0];
     assert_eq!((agent.name.as_str(), agent.user.as_deref()), ("agent", Some("peercam")));
     assert!(agent.critical);
+    // Where /data is a tmpfs, a file is in the way of the record, or resets would have no bound.
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rootfs-overlay/etc/init.d/data");
+    let state_dir = config.state_dir.unwrap();
+    let blocks = format!("    touch {}\n", state_dir.display());
+    assert!(std::fs::read_to_string(data).unwrap().contains(&blocks), "{blocks}");
     let hardware = config.hardware.unwrap();
     assert!(agent.policy.stable_after < hardware.timeout, "or it can't recover in time");
     // Every default that the comments name is what a file without the key gets.
