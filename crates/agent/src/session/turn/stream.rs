@@ -167,6 +167,18 @@ impl Progress {
     pub fn is_allocated(&self) -> bool {
         self.allocated.load(Ordering::Relaxed)
     }
+
+    /// Whether the server has said anything: nothing is signed before it asks for it.
+    fn has_answer(&self) -> bool {
+        self.is_allocated() || self.signed.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether the other end has closed the connection. Which of these it looks like depends on what
+/// was on its way at that moment.
+fn is_hangup(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// Carries messages until the stream ends: `incoming` gets them one by one, without padding. Ends
@@ -191,6 +203,9 @@ pub(super) async fn carry(
         }) => match written {
             Ok(()) => None,
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Some(Failure::Stalled),
+            Err(error) if is_hangup(&error) => {
+                Some(Failure::Closed { answered: progress.has_answer() })
+            }
             Err(error) => Some(Failure::Write(error)),
         },
     }
@@ -219,9 +234,7 @@ async fn read_all(
         match read {
             Ok(0) => return Some(Failure::Closed { answered }),
             Ok(length) => deframer.push(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Some(Failure::Closed { answered });
-            }
+            Err(error) if is_hangup(&error) => return Some(Failure::Closed { answered }),
             Err(error) => return Some(Failure::Read(error)),
         }
         loop {
