@@ -8,6 +8,7 @@
 //! | [`service`] | one service as a state machine: no I/O, no clock |
 //! | [`supervisor`] | all of them, and whether to feed: no I/O, no clock |
 //! | [`escalation`] | what is done when restarts don't help: no I/O, no clock |
+//! | `ladder` | the last of it: telling the device to reboot |
 //! | [`notify`] | the socket on which services are heard |
 //! | [`reaper`] | processes that ended or are to end |
 //! | [`hardware`] | the hardware watchdog |
@@ -15,7 +16,9 @@
 //! | [`keeper`] | the file it is kept in |
 //! | [`monitor`] | what goes wrong slowly (memory, storage, heat …): no I/O, no clock |
 //! | [`sensors`] | measures that |
+//! | `watch` | asks the sensors, and says what the monitors make of it |
 //! | [`status`] | what it tells about the moment |
+//! | `board` | the file in which it tells that |
 //! | [`run`] | the loop that ties them together |
 //! | [`log`] | lines on standard error |
 //!
@@ -45,10 +48,12 @@
 //! `no-reset-exit-codes` (a configuration error, which a reset would not cure), and one that is up
 //! and waits for something (a network, a configuration).
 
+mod board;
 pub mod config;
 pub mod escalation;
 pub mod hardware;
 pub mod keeper;
+mod ladder;
 pub mod launch;
 pub mod log;
 pub mod monitor;
@@ -60,3 +65,4 @@ pub mod sensors;
 pub mod service;
 pub mod status;
 pub mod supervisor;
+mod watch;

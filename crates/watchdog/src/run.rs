@@ -1,12 +1,12 @@
 //! The loop: waits for something to happen, tells the [`Supervisor`], does what it says, and feeds
-//! the hardware watchdog. One thread; nothing in it blocks but the wait.
+//! the hardware watchdog. One thread; nothing in it blocks but the wait,
+//! and, while the hardware is fed, writing down why the device is to be reset.
 
 use std::{
     collections::VecDeque,
     fs,
     os::fd::AsFd,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -23,20 +23,21 @@ use nix::{
 };
 
 use crate::{
+    board::Board,
     config::{EscalationConfig, HardwareConfig},
-    escalation::{Condition, Decision, Escalation, History},
+    escalation::{Condition, Decision},
     hardware::Hardware,
     keeper::{self, Keeper},
+    ladder::{Ladder, Reboot},
     launch::Launch,
-    log,
-    monitor::{self, Level, Monitor},
+    log, monitor,
     notify::{NotifySocket, Received, belongs_to},
     reaper::{self, Children},
     record::{Kind, Reset, Traces},
-    sensors::{Probe, Sensors},
     service::{Action, Event, Exit, Note, Policy, Service},
-    status::{MonitorStatus, ServiceStatus, Status},
+    status::{ServiceStatus, Status},
     supervisor::{Index, Step, Supervisor, Verdict},
+    watch::Watch,
 };
 
 /// Most notify messages that are read before everything else has its turn: a flood keeps the
@@ -52,14 +53,6 @@ const INTENT_PATIENCE: Duration = Duration::from_secs(3);
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// What `peercam-watchdog leave-safe-mode` sends.
 pub const LEAVE_SAFE_MODE: Signal = Signal::SIGUSR1;
-/// Least time between two changes of what is told about the moment.
-const SHOW_PAUSE: Duration = Duration::from_secs(1);
-/// How often is measured what [`monitor`] watches.
-const MEASURE_PAUSE: Duration = Duration::from_secs(10);
-/// Measuring rarely takes longer.
-const ANSWER_PAUSE: Duration = Duration::from_millis(100);
-/// A device that was told to reboot and didn't is told again, if no hardware resets it.
-const REBOOT_PAUSE: Duration = Duration::from_secs(60);
 /// Where the kernel names this start of the device.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Where the kernel keeps what it said when it came to its end.
@@ -123,19 +116,13 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
     let mut watchdog = Watchdog {
         supervisor: Supervisor::new(policies, now),
         running: vec![None; services.len()],
-        critical: services.iter().map(|wanted| wanted.critical).collect(),
         launches: services.into_iter().map(|wanted| wanted.launch).collect(),
         hardware,
         socket,
         keeper,
         ladder,
         watch: Watch::new(plan.monitors, plan.state_dir, now),
-        board: plan.runtime_dir.map(|folder| Board {
-            folder,
-            shown: None,
-            due: now,
-            complained: false,
-        }),
+        board: plan.runtime_dir.map(|folder| Board::new(folder, now)),
         verdict: Verdict::Feed,
         refusals: Refusals::default(),
     };
@@ -164,57 +151,6 @@ fn tell_of_reset(keeper: &Keeper, reset: Option<Reset>) {
     }
 }
 
-/// The ladder, and its last rung.
-struct Ladder {
-    escalation: Escalation,
-    config: EscalationConfig,
-    /// From [`Decision::Reboot`] on.
-    reboot: Option<Reboot>,
-}
-
-/// The device is to be rebooted.
-#[derive(Debug, Default)]
-struct Reboot {
-    /// When it is next told to; none before all services have ended.
-    due: Option<Instant>,
-    /// The program that tells it to.
-    process: Option<Pid>,
-}
-
-impl Ladder {
-    fn new(config: EscalationConfig, keeper: &Keeper) -> Self {
-        let record = keeper.record();
-        let history = History {
-            resets_in_a_row: record.resets_in_a_row,
-            resets_today: record.resets_today(keeper::uptime()),
-        };
-        let escalation = Escalation::new(config.limits.clone(), history);
-        if let Some(reason) = escalation.safe_mode() {
-            log::error(format_args!("safe mode, after {reason}"));
-        }
-        Self { escalation, config, reboot: None }
-    }
-
-    /// Runs the program that reboots the device.
-    fn tell_to_reboot(&mut self, now: Instant) {
-        let program = &self.config.reboot_program;
-        let mut command = Command::new(program);
-        command.args(&self.config.reboot_arguments).stdin(Stdio::null());
-        let reboot = self.reboot.get_or_insert_default();
-        reboot.due = Some(now + REBOOT_PAUSE);
-        match command.spawn() {
-            // `as` loses nothing: a pid is a positive i32.
-            Ok(child) => reboot.process = Some(Pid::from_raw(child.id() as i32)),
-            Err(error) => log::error(format_args!("{}: {error}", program.display())),
-        }
-    }
-
-    /// Whether the device was told to reboot: from then on the hardware is to see to it.
-    fn has_told(&self) -> bool {
-        self.reboot.as_ref().is_some_and(|reboot| reboot.due.is_some())
-    }
-}
-
 fn catch_signals() -> nix::Result<SignalFd> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, LEAVE_SAFE_MODE] {
@@ -227,8 +163,6 @@ fn catch_signals() -> nix::Result<SignalFd> {
 struct Watchdog {
     supervisor: Supervisor,
     launches: Vec<Launch>,
-    /// Whether the device is useless without them, by service.
-    critical: Vec<bool>,
     /// Main processes, by service; from their start until they are reaped.
     running: Vec<Option<Pid>>,
     hardware: Option<Hardware>,
@@ -404,7 +338,7 @@ impl Watchdog {
         let words = self.supervisor.services().nth(index).and_then(Service::status);
         self.keeper.note(|record| record.failed(name, &cause, words));
         if let (Note::Failed { .. }, true, Some(ladder)) =
-            (note, self.critical[index], &mut self.ladder)
+            (note, self.supervisor.is_critical(index), &mut self.ladder)
         {
             ladder.escalation.failed(Instant::now());
         }
@@ -590,109 +524,6 @@ impl Watchdog {
                 Children::Alive => std::thread::sleep(Duration::from_millis(5)),
             }
         }
-    }
-}
-
-/// What is watched beside the services.
-struct Watch {
-    monitors: Vec<Monitor>,
-    /// None where there is nothing to measure.
-    probe: Option<Probe>,
-    /// When it is next measured, or looked for an answer.
-    due: Instant,
-}
-
-impl Watch {
-    fn new(limits: Vec<monitor::Limits>, folder: Option<PathBuf>, now: Instant) -> Self {
-        let subjects: Vec<_> = limits.iter().map(|limits| limits.subject).collect();
-        let probe = (!subjects.is_empty()).then(|| Probe::start(Sensors::new(folder), subjects));
-        let probe = probe.transpose().unwrap_or_else(|error| {
-            log::error(format_args!("no monitor works, there is no thread for them: {error}"));
-            None
-        });
-        Self { monitors: limits.into_iter().map(Monitor::new).collect(), probe, due: now }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.probe.as_ref().map(|_| self.due)
-    }
-
-    fn measure(&mut self, now: Instant, services: impl FnOnce() -> Vec<Pid>) {
-        let Some(probe) = &mut self.probe else { return };
-        let Some(values) = probe.answer() else {
-            if now >= self.due {
-                // Without an answer by then it hangs: it is looked for now and then.
-                self.due = now + if probe.is_asked() { MEASURE_PAUSE } else { ANSWER_PAUSE };
-                probe.ask(services());
-            }
-            return;
-        };
-        self.due = now + MEASURE_PAUSE;
-        for (monitor, value) in self.monitors.iter_mut().zip(values) {
-            match value.and_then(|value| monitor.take(now, value)) {
-                Some((Level::Normal, text)) => log::info(text),
-                Some((Level::Warning, text)) => log::warn(text),
-                Some((Level::Critical, text)) => log::error(text),
-                None => {}
-            }
-        }
-    }
-
-    fn trouble(&self, now: Instant) -> Option<String> {
-        self.monitors.iter().find_map(|monitor| monitor.trouble(now))
-    }
-
-    fn give_time(&mut self, now: Instant) {
-        self.monitors.iter_mut().for_each(|monitor| monitor.give_time(now));
-    }
-
-    fn status(&self) -> Vec<MonitorStatus> {
-        let status = |monitor: &Monitor| {
-            let (value, level) = monitor.state()?;
-            Some(MonitorStatus {
-                what: monitor.subject().to_string(),
-                value,
-                unit: monitor.subject().unit().to_owned(),
-                level: level.to_string(),
-            })
-        };
-        self.monitors.iter().filter_map(status).collect()
-    }
-}
-
-/// Where it is told how things are.
-struct Board {
-    folder: PathBuf,
-    shown: Option<Status>,
-    /// When it may be told again; in the past where it may now.
-    due: Instant,
-    complained: bool,
-}
-
-impl Board {
-    fn show(&mut self, mut status: Status, now: Instant) {
-        // Computed from two clocks, it may be a second off from time to time: that is no news.
-        for (old, new) in self.shown.iter().flat_map(|it| &it.services).zip(&mut status.services) {
-            if old.pid == new.pid
-                && old.up_since_seconds.is_some()
-                && new.up_since_seconds.is_some()
-            {
-                new.up_since_seconds = old.up_since_seconds;
-            }
-        }
-        if self.shown.as_ref() == Some(&status) {
-            return;
-        }
-        self.due = now + SHOW_PAUSE;
-        match status.write(&self.folder) {
-            Ok(()) => self.complained = false,
-            Err(error) if !self.complained => {
-                self.complained = true;
-                log::warn(format_args!("{}: no status: {error}", self.folder.display()));
-            }
-            Err(_) => {}
-        }
-        self.shown = Some(status);
     }
 }
 

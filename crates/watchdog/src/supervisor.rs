@@ -144,6 +144,11 @@ impl Supervisor {
         self.members.iter().map(|member| &member.service)
     }
 
+    /// Whether the device is useless without this one.
+    pub fn is_critical(&self, index: Index) -> bool {
+        self.members.get(index).is_some_and(|member| member.critical)
+    }
+
     fn pass(&mut self, now: Instant, index: Index, event: Event) -> Vec<Step> {
         let Some(member) = self.members.get_mut(index) else { return Vec::new() };
         let actions = member.service.handle(now, event);

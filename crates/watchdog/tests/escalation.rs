@@ -51,6 +51,11 @@ impl Device {
         format!("[escalation]\nreboot-command = [{:?}]\n", self.path("reboot"))
     }
 
+    /// All of it, with a hardware watchdog.
+    fn escalates_with(&self, hardware: &Hardware) -> String {
+        self.state() + &hardware.config() + &self.escalation()
+    }
+
     /// Waits until this start is recorded.
     fn is_recorded(&self) {
         let path = self.record();
@@ -83,9 +88,7 @@ const BROKEN: &str = "broken-failures = 2\n";
 fn all_services_are_restarted_then_the_device_is_rebooted_with_the_reason_kept() {
     let device = Device::new("");
     let hardware = Hardware::new();
-    let config = device.state()
-        + &hardware.config()
-        + &device.escalation()
+    let config = device.escalates_with(&hardware)
         // Not at once, so that the other one has set its trap.
         + &script("agent", "sleep 2; exit 1")
         + BROKEN
@@ -123,11 +126,7 @@ fn all_services_are_restarted_then_the_device_is_rebooted_with_the_reason_kept()
 fn a_reboot_command_that_fails_is_said_and_the_hardware_does_it() {
     let device = Device::new("exit 3");
     let hardware = Hardware::new();
-    let config = device.state()
-        + &hardware.config()
-        + &device.escalation()
-        + &script("agent", "exit 1")
-        + BROKEN;
+    let config = device.escalates_with(&hardware) + &script("agent", "exit 1") + BROKEN;
     let mut watchdog = Watchdog::start(&config);
     watchdog.logs("the reboot command exited with code 3");
     hardware.drain();
@@ -140,9 +139,7 @@ fn a_reboot_command_that_fails_is_said_and_the_hardware_does_it() {
 fn after_too_many_resets_services_are_tried_again_and_the_device_is_left_alone() {
     let device = Device::new("");
     let hardware = Hardware::new();
-    let config = device.state()
-        + &hardware.config()
-        + &device.escalation()
+    let config = device.escalates_with(&hardware)
         + "resets-per-day = 0\n"
         + &script("agent", "exit 1")
         + BROKEN;
@@ -182,11 +179,7 @@ fn the_hardware_is_fed_while_storage_hangs() {
     let draft = device.record().replace(".toml", ".new");
     nix::unistd::mkfifo(draft.as_str(), nix::sys::stat::Mode::S_IRUSR).unwrap();
     let hardware = Hardware::new();
-    let config = device.state()
-        + &hardware.config()
-        + &device.escalation()
-        + &script("agent", "exit 1")
-        + BROKEN;
+    let config = device.escalates_with(&hardware) + &script("agent", "exit 1") + BROKEN;
     let mut watchdog = Watchdog::start(&config);
     watchdog.logs("also after a restart of all services: rebooting");
     hardware.drain();
