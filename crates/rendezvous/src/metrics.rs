@@ -163,26 +163,21 @@ impl Metrics {
         page.sample(name, &[("outcome", "delivered")], self.webhooks_delivered.get());
         page.sample(name, &[("outcome", "failed")], self.webhooks_failed.get());
         page.sample(name, &[("outcome", "dropped")], self.webhooks_dropped.get());
-        for (name, help, counter) in [
-            (
-                "peercam_connections_refused_total",
-                "Connections that were not let in: too many, or the server is ending.",
-                &self.connections_refused,
-            ),
-            (
-                "peercam_tls_failures_total",
-                "TLS handshakes that came to nothing.",
-                &self.tls_failures,
-            ),
-            (
-                "peercam_admin_refused_total",
-                "Requests to the admin interface without its secret.",
-                &self.admin_refused,
-            ),
-        ] {
-            page.family(name, "counter", help);
-            page.sample(name, &[], counter.get());
-        }
+        page.counter(
+            "peercam_connections_refused_total",
+            "Connections that were not let in: too many, or the server is ending.",
+            &self.connections_refused,
+        );
+        page.counter(
+            "peercam_tls_failures_total",
+            "TLS handshakes that came to nothing.",
+            &self.tls_failures,
+        );
+        page.counter(
+            "peercam_admin_refused_total",
+            "Requests to the admin interface without its secret.",
+            &self.admin_refused,
+        );
         page
     }
 }
@@ -221,6 +216,12 @@ impl Page {
     pub(crate) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help);
         self.sample(name, &[], value);
+    }
+
+    /// A family with one counter.
+    pub(crate) fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.family(name, "counter", help);
+        self.sample(name, &[], counter.get());
     }
 
     pub(crate) fn finish(self) -> String {

@@ -3,12 +3,15 @@
 
 mod support;
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
-use support::{cluster::*, *};
+use support::{
+    authority::{Authority, Issued},
+    cluster::*,
+    *,
+};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -197,33 +200,33 @@ fn jwt(issuer: &nkeys::KeyPair, subject: &nkeys::KeyPair, nats: Value) -> String
 #[tokio::test]
 async fn nats_is_believed_by_the_configured_authority_and_shown_a_certificate() {
     let (ours, other) = (Authority::new(), Authority::new());
-    let server = ours.issue("server");
+    let server = issued(&ours, "server");
     let mut arguments = vec!["--tlsverify".to_owned()];
-    arguments.push(format!("--tlscacert={}", ours.path("ca.pem")));
-    arguments.push(format!("--tlscert={}", server.0));
-    arguments.push(format!("--tlskey={}", server.1));
+    arguments.push(format!("--tlscacert={}", ours.file().display()));
+    arguments.push(format!("--tlscert={}", server.0.display()));
+    arguments.push(format!("--tlskey={}", server.1.display()));
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let nats = Nats::start_with(&arguments);
-    let shows = |(certificate, key): (String, String), authority: &Authority| {
+    let shows = |(certificate, key): (PathBuf, PathBuf), authority: &Authority| {
         format!(
             "ca-file = {:?}\ncertificate-file = {certificate:?}\nkey-file = {key:?}\n",
-            authority.path("ca.pem")
+            authority.file()
         )
     };
     // A server that asks for TLS gets it, whatever the URL says.
     for scheme in ["tls", "nats"] {
         let url = format!("{scheme}://{}", nats.address);
-        let node = Process::start(&[url], &shows(ours.issue("node"), &ours));
+        let node = Process::start(&[url], &shows(issued(&ours, "node"), &ours));
         node.is_up().await;
         readyz(node.address, 200, "ready\n").await;
     }
     let url = format!("tls://{}", nats.address);
     for wrong in [
         // Not the server that is meant.
-        shows(ours.issue("node"), &other),
+        shows(issued(&ours, "node"), &other),
         // Not the node that is meant.
-        shows(other.issue("node"), &ours),
-        format!("ca-file = {:?}", ours.path("ca.pem")),
+        shows(issued(&other, "node"), &ours),
+        format!("ca-file = {:?}", ours.file()),
     ] {
         let refused = Process::start(std::slice::from_ref(&url), &wrong);
         let log = refused.logs("not in the cluster").await;
@@ -232,36 +235,13 @@ async fn nats_is_believed_by_the_configured_authority_and_shown_a_certificate() 
     }
 }
 
-/// Signs certificates for 127.0.0.1.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap());
-        let authority = Self { issuer: issuer.unwrap(), folder: TempDir::new().unwrap() };
-        fs::write(authority.path("ca.pem"), authority.issuer.pem()).unwrap();
-        authority
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    /// Files with a certificate and its key.
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        let files = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
-        fs::write(&files.0, certificate.pem()).unwrap();
-        fs::write(&files.1, key.serialize_pem()).unwrap();
-        files
-    }
+/// Files with a certificate for 127.0.0.1 and its key.
+fn issued(authority: &Authority, name: &str) -> (PathBuf, PathBuf) {
+    let Issued { certificate, key } = authority.issue("127.0.0.1");
+    let files = ["pem", "key"].map(|kind| authority.path(&format!("{name}.{kind}")));
+    fs::write(&files[0], certificate.pem()).unwrap();
+    fs::write(&files[1], key.serialize_pem()).unwrap();
+    files.into()
 }
 
 #[tokio::test]

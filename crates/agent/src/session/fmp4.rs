@@ -87,13 +87,12 @@ pub(super) async fn run(
             () = time::sleep(LOOK), if sender.is_curious() => None,
         };
         let mut waiting = channel.outstanding_bytes().await?;
-        sender.look(Instant::now(), waiting);
+        let now = Instant::now();
         if let Some(chunk) = chunk {
             if !*path.borrow() {
                 sender.shut();
                 continue;
             }
-            let now = Instant::now();
             let decision = sender.offer(now, &chunk, waiting);
             source.obey(decision);
             let backlog = &sender.backlog;
@@ -110,6 +109,8 @@ pub(super) async fn run(
                 let media = chunk.pts.as_secs_f64();
                 clock.send_replace(Some(Clock { media, captured: chunk.captured }));
             }
+        } else {
+            sender.look(now, waiting);
         }
         while let Some(message) = sender.next(waiting) {
             channel.send(BytesMut::from(&message[..])).await?;
@@ -145,6 +146,7 @@ impl Sender {
 
     /// About a chunk, while `waiting` bytes wait in the channel. What is sent goes to the outbox.
     fn offer(&mut self, now: Instant, chunk: &Chunk, waiting: usize) -> Decision {
+        self.waited = waiting;
         let acknowledged = self.given.saturating_sub(waiting as u64);
         self.backlog.observe(now, acknowledged, waiting + self.outbox.bytes);
         let sizes = Sizes::of(&self.backlog);

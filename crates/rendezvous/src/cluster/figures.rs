@@ -87,22 +87,18 @@ impl Figures {
         page.sample(name, &[("reason", "unsent")], self.unsent.get());
         page.sample(name, &[("reason", "unread")], self.unread.get());
         page.sample(name, &[("reason", "unreadable")], self.unreadable.get());
-        for (name, help, counter) in [
-            (
-                "peercam_cluster_visits_interrupted_total",
-                "Viewers who had to join anew because a message between nodes was lost.",
-                &self.gaps,
-            ),
-            (
-                "peercam_cluster_claim_conflicts_total",
-                "Claims that another key made at another node first.",
-                &self.conflicts,
-            ),
-            ("peercam_cluster_disconnects_total", "Connections to NATS that broke.", &self.breaks),
-        ] {
-            page.family(name, "counter", help);
-            page.sample(name, &[], counter.get());
-        }
+        page.counter(
+            "peercam_cluster_visits_interrupted_total",
+            "Viewers who had to join anew because a message between nodes was lost.",
+            &self.gaps,
+        );
+        page.counter(
+            "peercam_cluster_claim_conflicts_total",
+            "Claims that another key made at another node first.",
+            &self.conflicts,
+        );
+        let help = "Connections to NATS that broke.";
+        page.counter("peercam_cluster_disconnects_total", help, &self.breaks);
     }
 }
 

@@ -111,6 +111,9 @@ pub(in crate::session) struct Backlog {
     cuts: (u32, Duration),
     /// What the channel carried when it was full, bit/s, and when that was.
     limit: Option<(f64, Instant)>,
+    /// What the channel carries while it is full and that is steady, bit/s, as of the last frame:
+    /// asked for with every message.
+    full: Option<f64>,
     grown: Instant,
     open: bool,
 }
@@ -128,6 +131,7 @@ impl Backlog {
             cut: None,
             cuts: (0, Duration::ZERO),
             limit: None,
+            full: None,
             grown: now,
             open: false,
         }
@@ -142,6 +146,12 @@ impl Backlog {
         while self.samples.get(1).is_some_and(|sample| now.duration_since(sample.at) >= WINDOW) {
             self.samples.pop_front();
         }
+        self.estimate(now);
+        self.full = self.capacity().and_then(|(rate, steady)| steady.then_some(rate));
+    }
+
+    /// Of the samples so far.
+    fn estimate(&mut self, now: Instant) {
         let capacity = self.capacity();
         let Some(rate) = self.rate().map(|rate| capacity.map_or(rate, |(rate, _)| rate)) else {
             return;
@@ -228,10 +238,7 @@ impl Backlog {
     /// Bytes that take `time` at what the channel carries.
     pub fn bytes_in(&self, time: Duration) -> usize {
         // While it is full, that is known before the estimate follows.
-        let full = match self.capacity() {
-            Some((rate, true)) => rate.max(self.limits.0),
-            _ => f64::MAX,
-        };
+        let full = self.full.map_or(f64::MAX, |rate| rate.max(self.limits.0));
         (self.target.min(full) / 8.0 * time.as_secs_f64()) as usize
     }
 
@@ -272,14 +279,14 @@ impl Backlog {
     /// Acknowledged bit/s since the channel is full, if it is, and whether that was steady.
     fn capacity(&self) -> Option<(f64, bool)> {
         let full = self.target / 8.0 * (self.base.get() + EMPTY).as_secs_f64();
-        let waits = |sample: &&Sample| sample.outstanding as f64 >= full;
-        let samples: Vec<_> = self.samples.iter().rev().take_while(waits).collect();
-        let (last, first) = (*samples.first()?, *samples.last()?);
-        let middle = samples[samples.len() / 2];
+        let not_full = self.samples.iter().rposition(|sample| (sample.outstanding as f64) < full);
+        let samples = self.samples.range(not_full.map_or(0, |index| index + 1)..);
+        let (first, last) = (samples.clone().next()?, self.samples.back()?);
+        let middle = &self.samples[self.samples.len() - 1 - samples.len() / 2];
         let stall = STALL + self.base.get();
-        let stalled = samples.iter().any(|sample| {
-            let moved = samples.iter().rev().find(|s| s.acknowledged > sample.acknowledged);
-            moved.unwrap_or(&last).at.duration_since(sample.at) > stall
+        let stalled = samples.clone().any(|sample| {
+            let moved = samples.clone().find(|later| later.acknowledged > sample.acknowledged);
+            moved.unwrap_or(last).at.duration_since(sample.at) > stall
         });
         let whole = rate(first, last);
         let steady = (rate(first, middle) - rate(middle, last)).abs() < whole * STEADY;
