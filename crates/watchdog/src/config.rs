@@ -37,10 +37,13 @@ pub struct Config {
 /// The hardware watchdog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HardwareConfig {
-    /// Its device.
-    pub device: PathBuf,
+    /// Its device; None: the best one that there is.
+    pub device: Option<PathBuf>,
     /// How long it waits for a feed before it resets, whole seconds.
     pub timeout: Duration,
+    /// How long before the reset the kernel panics, whole seconds, below `timeout`; None: it
+    /// doesn't.
+    pub pretimeout: Option<Duration>,
 }
 
 /// What is done when restarts of a service don't help.

@@ -2,56 +2,43 @@
 //! (kernel: `Documentation/watchdog/watchdog-api.rst`).
 //!
 //! It is fed with `write(2)`, which every driver understands, so that any file can stand in for it
-//! in a test; the ioctls that such a file refuses (`ENOTTY`) only tell and set the timeout.
-//! Whatever happens to this process, the device is closed without the magic `V` unless
-//! [`Hardware::disarm`] ran to its end, and the timer goes on.
+//! in a test; the ioctls that such a file refuses (`ENOTTY`) only tell what the driver is, and set
+//! its times (`driver`). Whatever happens to this process, the device is closed without the magic
+//! `V` unless [`Hardware::disarm`] ran to its end, and the timer goes on, if its driver knows it.
+
+mod driver;
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
-    path::PathBuf,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use nix::libc::{self, c_int};
+use nix::libc;
 
 use crate::{config::HardwareConfig, log, status::HardwareStatus};
+use driver::Driver;
 
 /// A byte that feeds and means nothing else.
 const FEED: &[u8] = b"\0";
 /// Written just before the device is closed, it stops the timer.
 const MAGIC_CLOSE: &[u8] = b"V";
-/// How many feeds the timer gets in its timeout: two may be late.
-const FEEDS_IN_TIMEOUT: u32 = 3;
+/// How many feeds the timer gets in its time: two may be late.
+const FEEDS_IN_TIME: u32 = 3;
+/// A timer that waits less than this leaves a busy device, or one that reboots, too little room.
+const ROOM: Duration = Duration::from_secs(5);
 /// A device that isn't there, or belongs to someone else, is tried again so often: its driver may
 /// be loaded later.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// The kernel's ioctls.
-mod ioctl {
-    use nix::libc::c_int;
-
-    /// `struct watchdog_info`.
-    #[repr(C)]
-    #[derive(Default)]
-    pub struct Info {
-        pub options: u32,
-        pub firmware_version: u32,
-        pub identity: [u8; 32],
-    }
-
-    nix::ioctl_read!(get_support, b'W', 0, Info);
-    nix::ioctl_read!(get_boot_status, b'W', 2, c_int);
-    nix::ioctl_readwrite!(set_timeout, b'W', 6, c_int);
-    nix::ioctl_read!(get_timeout, b'W', 7, c_int);
-}
-
 /// The hardware watchdog, or the wish for one.
 #[derive(Debug)]
 pub struct Hardware {
+    config: HardwareConfig,
+    /// As it is named in the configuration, or was found last.
     path: PathBuf,
-    timeout: Duration,
     device: Device,
     /// When it is next to be fed, or tried.
     due: Instant,
@@ -62,15 +49,32 @@ pub struct Hardware {
 #[derive(Debug)]
 enum Device {
     Missing { complained: bool },
-    Armed { file: File, identity: Option<String>, timeout: Duration, complained: bool },
+    Armed(Armed),
+}
+
+#[derive(Debug)]
+struct Armed {
+    file: File,
+    /// None where the file is no driver's.
+    driver: Option<Driver>,
+    /// How long after the last feed the device resets.
+    timeout: Duration,
+    /// How long before that the kernel panics; zero: it doesn't.
+    pretimeout: Duration,
+    /// Whether nothing stops it; None where the kernel doesn't say.
+    nowayout: Option<bool>,
+    /// What the driver says about the last reset.
+    boot_status: Option<String>,
+    /// Whether it was said that it can't be fed.
+    complained: bool,
 }
 
 impl Hardware {
     /// The device is opened, and so armed, with the first [`Hardware::serve`].
     pub fn new(config: HardwareConfig, now: Instant) -> Self {
-        let HardwareConfig { device, timeout } = config;
-        let device_state = Device::Missing { complained: false };
-        Self { path: device, timeout, device: device_state, due: now, starved: false }
+        let path = config.device.clone().unwrap_or_else(|| "/dev/watchdog".into());
+        let device = Device::Missing { complained: false };
+        Self { config, path, device, due: now, starved: false }
     }
 
     /// Feeds when it is time to and `feed` allows it; at once when it is allowed again.
@@ -81,21 +85,24 @@ impl Hardware {
             return;
         }
         if let Device::Missing { complained } = self.device {
+            if self.config.device.is_none() {
+                self.path = driver::choose(Path::new(driver::CLASS));
+            }
             self.device = self.open(complained);
         }
         self.due = now
             + match &mut self.device {
                 Device::Missing { .. } => RETRY,
-                Device::Armed { file, timeout, complained, .. } => {
-                    match file.write_all(FEED) {
-                        Ok(()) => *complained = false,
-                        Err(error) if !*complained => {
-                            *complained = true;
+                Device::Armed(armed) => {
+                    match armed.file.write_all(FEED) {
+                        Ok(()) => armed.complained = false,
+                        Err(error) if !armed.complained => {
+                            armed.complained = true;
                             log::error(format_args!("{}: not fed: {error}", self.path.display()));
                         }
                         Err(_) => {}
                     }
-                    *timeout / FEEDS_IN_TIMEOUT
+                    armed.pause()
                 }
             };
     }
@@ -111,45 +118,61 @@ impl Hardware {
         (!self.starved).then_some(self.due)
     }
 
-    /// How long after the last feed the device resets; None while there is no hardware watchdog.
-    pub fn resets_after(&self) -> Option<Duration> {
-        match self.device {
-            Device::Armed { timeout, .. } => Some(timeout),
+    fn armed(&self) -> Option<&Armed> {
+        match &self.device {
+            Device::Armed(armed) => Some(armed),
             Device::Missing { .. } => None,
         }
+    }
+
+    /// How long after the last feed the device resets; None while there is no hardware watchdog.
+    pub fn resets_after(&self) -> Option<Duration> {
+        self.armed().map(|armed| armed.timeout)
     }
 
     /// What the driver says about the last reset, in words; None where it says nothing, or doesn't
     /// know.
     pub fn last_reset(&self) -> Option<String> {
-        let Device::Armed { file, .. } = &self.device else { return None };
-        let mut flags = 0;
-        // SAFETY: the descriptor is open, and the kernel writes one int behind a pointer to one
-        // that outlives the call.
-        unsafe { ioctl::get_boot_status(file.as_raw_fd(), &mut flags) }.ok()?;
-        explain_flags(flags)
+        self.armed()?.boot_status.clone()
     }
 
     /// For [`crate::status`].
     pub fn status(&self) -> HardwareStatus {
-        let (identity, timeout) = match &self.device {
-            Device::Armed { identity, timeout, .. } => (identity.clone(), timeout.as_secs()),
-            Device::Missing { .. } => (None, 0),
+        let device = self.path.display().to_string();
+        let Some(armed) = self.armed() else {
+            return HardwareStatus { device, ..HardwareStatus::default() };
         };
+        let driver = armed.driver.as_ref();
         HardwareStatus {
-            device: self.path.display().to_string(),
-            identity: identity.unwrap_or_default(),
-            timeout_seconds: timeout,
+            device,
+            identity: driver.map(|driver| driver.identity.clone()).unwrap_or_default(),
+            timeout_seconds: armed.timeout.as_secs(),
+            pretimeout_seconds: armed.pretimeout.as_secs(),
+            nowayout: armed.nowayout,
+            boot_status: armed.boot_status.clone().unwrap_or_default(),
         }
     }
 
-    /// Stops the timer and closes the device. A driver set to "no way out" goes on all the same.
+    /// Stops the timer and closes the device. Whether it really stopped is said: a driver set to
+    /// "no way out" goes on.
     pub fn disarm(self) {
-        let Device::Armed { mut file, .. } = self.device else { return };
+        let Device::Armed(Armed { mut file, driver, timeout, .. }) = self.device else { return };
         let path = self.path.display();
-        match file.write_all(MAGIC_CLOSE) {
-            Ok(()) => log::info(format_args!("{path}: disarmed")),
-            Err(error) => log::error(format_args!("{path}: could not be disarmed: {error}")),
+        let written = file.write_all(MAGIC_CLOSE);
+        // Asked again: it can have been set since.
+        let bound = driver.as_ref().and_then(Driver::nowayout) == Some(true);
+        drop(file);
+        match (written, driver.as_ref().and_then(Driver::is_active)) {
+            (Err(error), _) => {
+                log::error(format_args!("{path}: could not be disarmed: {error}"));
+            }
+            (Ok(()), Some(true)) => {
+                let why = if bound { "no way out" } else { "its driver goes on" };
+                log::warn(format_args!(
+                    "{path}: {why}: it resets the device in {timeout:?} unless it is fed again"
+                ));
+            }
+            (Ok(()), _) => log::info(format_args!("{path}: disarmed")),
         }
     }
 
@@ -158,15 +181,30 @@ impl Hardware {
         // Not blocking: nothing may keep this process from its work.
         match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&self.path) {
             Ok(file) => {
-                let timeout = set_timeout(&file, self.timeout);
-                let identity = identity(&file);
-                let name = identity.as_deref().unwrap_or("no watchdog driver");
+                let driver = Driver::of(&file);
+                let timeout = driver::set_timeout(&file, self.config.timeout);
+                let name = driver.as_ref().map_or("no watchdog driver", |it| &it.identity);
                 log::info(format_args!("{path}: armed ({name}), resets after {timeout:?}"));
-                if timeout != self.timeout {
-                    let wish = self.timeout;
-                    log::warn(format_args!("{path}: timeout {timeout:?} instead of {wish:?}"));
+                if let Some(remark) = remark(self.config.timeout, timeout) {
+                    log::warn(format_args!("{path}: {remark}"));
                 }
-                Device::Armed { file, identity, timeout, complained: false }
+                if driver.as_ref().is_some_and(|it| !it.has_magic_close()) {
+                    log::warn(format_args!(
+                        "{path}: its driver stops the timer should the watchdog die"
+                    ));
+                }
+                let pretimeout = self.set_pretimeout(&file, driver.as_ref(), timeout);
+                let nowayout = driver.as_ref().and_then(Driver::nowayout);
+                let boot_status = driver::boot_status(&file);
+                Device::Armed(Armed {
+                    file,
+                    driver,
+                    timeout,
+                    pretimeout,
+                    nowayout,
+                    boot_status,
+                    complained: false,
+                })
             }
             Err(error) => {
                 if !complained {
@@ -179,22 +217,56 @@ impl Hardware {
             }
         }
     }
+
+    /// The pre-timeout that there is now, zero for none; with a line where it isn't what is wished.
+    fn set_pretimeout(&self, file: &File, driver: Option<&Driver>, timeout: Duration) -> Duration {
+        let Some(wish) = self.config.pretimeout else {
+            // One that somebody else has set would cut the time short.
+            driver::set_pretimeout(file, Duration::ZERO);
+            return Duration::ZERO;
+        };
+        let path = self.path.display();
+        let granted = driver.filter(|_| wish < timeout).and_then(|driver| {
+            let granted = driver::set_pretimeout(file, wish)?;
+            if let Err(governor) = driver.panic_at_pretimeout() {
+                log::warn(format_args!(
+                    "{path}: {governor}, and no panic, follows at the pre-timeout (is the kernel \
+                     module pretimeout_panic loaded?)"
+                ));
+            }
+            Some(granted)
+        });
+        match granted {
+            Some(granted) => log::info(format_args!(
+                "{path}: pre-timeout {granted:?} before the reset, {wish:?} wished"
+            )),
+            None if driver.is_some() && wish >= timeout => log::warn(format_args!(
+                "{path}: pre-timeout {wish:?} does not fit in {timeout:?}: going on without"
+            )),
+            None => log::warn(format_args!("{path}: it has no pre-timeout: going on without")),
+        }
+        granted.unwrap_or_default()
+    }
 }
 
-/// `WDIOF_…` (kernel: `include/uapi/linux/watchdog.h`), as far as they tell of a reset.
-fn explain_flags(flags: c_int) -> Option<String> {
-    let words = [
-        (0x01, "the processor was too hot"),
-        (0x02, "the fan failed"),
-        (0x04, "external relay 1"),
-        (0x08, "external relay 2"),
-        (0x10, "the power was bad"),
-        (0x20, "the hardware watchdog was not fed"),
-        (0x40, "the voltage was too high"),
-    ];
-    let said: Vec<_> =
-        words.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, word)| *word).collect();
-    (!said.is_empty()).then(|| said.join(", "))
+impl Armed {
+    /// From one feed to the next.
+    fn pause(&self) -> Duration {
+        self.timeout.saturating_sub(self.pretimeout) / FEEDS_IN_TIME
+    }
+}
+
+/// What follows from it that the driver grants another timeout than is wished.
+fn remark(wish: Duration, granted: Duration) -> Option<String> {
+    let follows = match granted {
+        _ if granted == wish => return None,
+        _ if granted > wish => "what hangs is reset that much later".to_owned(),
+        _ if granted < ROOM => {
+            "a busy device may be reset for nothing, and a reboot be cut off".to_owned()
+        }
+        _ => format!("it is fed every {:?}", granted / FEEDS_IN_TIME),
+    };
+    Some(format!("timeout {granted:?} granted, {wish:?} wished: {follows}"))
 }
 
 fn explain(error: &io::Error) -> String {
@@ -205,42 +277,21 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-/// The timeout that the driver grants, at least a second.
-fn set_timeout(file: &File, wish: Duration) -> Duration {
-    let mut seconds = c_int::try_from(wish.as_secs()).unwrap_or(c_int::MAX);
-    // SAFETY: the descriptor is open, and the kernel reads and writes one int behind a pointer to
-    // one that outlives the call.
-    let set = unsafe { ioctl::set_timeout(file.as_raw_fd(), &mut seconds) };
-    if set.is_err() {
-        // A driver with a fixed timeout; or no driver, and the wish stands.
-        // SAFETY: as above.
-        let got = unsafe { ioctl::get_timeout(file.as_raw_fd(), &mut seconds) };
-        if got.is_err() {
-            return wish;
-        }
-    }
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
-}
-
-/// What the driver calls itself.
-fn identity(file: &File) -> Option<String> {
-    let mut info = ioctl::Info::default();
-    // SAFETY: the descriptor is open, and `Info` has the layout of `struct watchdog_info`, which
-    // the kernel fills.
-    unsafe { ioctl::get_support(file.as_raw_fd(), &mut info) }.ok()?;
-    let end = info.identity.iter().position(|&byte| byte == 0).unwrap_or(info.identity.len());
-    Some(String::from_utf8_lossy(&info.identity[..end]).into_owned())
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
     #[test]
-    fn flags_that_tell_of_no_reset_are_none() {
-        // Magic close, settable timeout and keep-alive are what a driver can, no reason.
-        assert_eq!(explain_flags(0x8180), None);
-        assert_eq!(explain_flags(0x20).unwrap(), "the hardware watchdog was not fed");
-        assert_eq!(explain_flags(0x8131).unwrap().matches(", ").count(), 2);
+    fn another_timeout_than_the_wished_one_is_explained() {
+        let remark =
+            |wish, granted| remark(Duration::from_secs(wish), Duration::from_secs(granted));
+        assert_eq!(remark(15, 15), None);
+        assert_eq!(
+            remark(15, 60).unwrap(),
+            "timeout 60s granted, 15s wished: what hangs is reset that much later"
+        );
+        assert_eq!(remark(60, 15).unwrap(), "timeout 15s granted, 60s wished: it is fed every 5s");
+        assert!(remark(15, 2).unwrap().ends_with("reset for nothing, and a reboot be cut off"));
     }
 }

@@ -44,7 +44,7 @@ pub struct Status {
 }
 
 /// The hardware watchdog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct HardwareStatus {
     /// Its device.
@@ -53,6 +53,13 @@ pub struct HardwareStatus {
     pub identity: String,
     /// How long after its last feed it resets, in seconds; 0 while there is none.
     pub timeout_seconds: u64,
+    /// How long before that the kernel panics, in seconds; 0: it doesn't.
+    pub pretimeout_seconds: u64,
+    /// Whether nothing can stop it; none where the kernel doesn't say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nowayout: Option<bool>,
+    /// What its driver says about the last reset, in words; empty where it says nothing.
+    pub boot_status: String,
 }
 
 /// What is watched.
@@ -161,10 +168,20 @@ pub fn describe(status: &Table, uptime: u64) -> String {
     if let Some(hardware) = status.get("hardware").and_then(Value::as_table) {
         let (device, identity) = (text(hardware, "device"), text(hardware, "identity"));
         let identity = if identity.is_empty() { "no watchdog driver" } else { identity };
-        let _ = match number(hardware, "timeout-seconds") {
-            0 => writeln!(page, "hardware {device}: there is none"),
-            timeout => writeln!(page, "hardware {device} ({identity}), {timeout} s"),
-        };
+        match number(hardware, "timeout-seconds") {
+            0 => drop(write!(page, "hardware {device}: there is none")),
+            timeout => drop(write!(page, "hardware {device} ({identity}), {timeout} s")),
+        }
+        match number(hardware, "pretimeout-seconds") {
+            0 => {}
+            pretimeout => drop(write!(page, ", pre-timeout {pretimeout} s")),
+        }
+        if hardware.get("nowayout").and_then(Value::as_bool) == Some(true) {
+            page += ", no way out";
+        }
+        let words = text(hardware, "boot-status");
+        let say = if words.is_empty() { "" } else { "; last reset: " };
+        let _ = writeln!(page, "{say}{words}");
     }
     for service in tables(status, "services") {
         let _ = write!(page, "service {}: {}", text(service, "name"), text(service, "state"));
@@ -314,6 +331,9 @@ mod tests {
                 device: "/dev/watchdog".to_owned(),
                 identity: "i6300ESB".to_owned(),
                 timeout_seconds: 15,
+                pretimeout_seconds: 5,
+                nowayout: Some(true),
+                boot_status: "the hardware watchdog was not fed".to_owned(),
             }),
             monitors: vec![MonitorStatus {
                 what: "data-space".to_owned(),
@@ -349,7 +369,8 @@ mod tests {
             describe(&table(), 3700),
             "peercam-watchdog 1.2.3\n\
              safe mode, after 3 resets in a row\n\
-             hardware /dev/watchdog (i6300ESB), 15 s\n\
+             hardware /dev/watchdog (i6300ESB), 15 s, pre-timeout 5 s, no way out; last reset: \
+             the hardware watchdog was not fed\n\
              service agent: up for 1 h 1 min, 2 failures in a row: hosting\n\
              data-space: 7 %, normal\n\
              starts of the device: 2, reset by the watchdog once\n\

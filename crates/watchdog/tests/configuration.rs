@@ -135,6 +135,8 @@ fn values_that_cannot_be_meant_are_named() {
     let hardware = |text: &str| format!("[hardware]\n{text}\n{}", agent());
     refused(&hardware("timeout = \"1500ms\""), &["[hardware]", "1.5s", "whole seconds"]);
     refused(&hardware("device = \"watchdog\""), &["[hardware]", "\"watchdog\"", "absolute"]);
+    refused(&hardware("pretimeout = \"1500ms\""), &["pretimeout 1.5s", "whole seconds"]);
+    refused(&hardware("pretimeout = \"15s\""), &["pretimeout 15s is not below timeout 15s"]);
 }
 
 #[test]

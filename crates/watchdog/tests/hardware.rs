@@ -69,3 +69,16 @@ fn a_device_that_refuses_is_named_once_and_supervision_goes_on() {
     watchdog.logs("/dev/full: could not be disarmed");
     assert_eq!(watchdog.ends().code(), Some(0));
 }
+
+#[test]
+fn a_pre_timeout_that_the_device_has_not_is_one_line_and_it_is_fed_all_the_same() {
+    let hardware = Hardware::new();
+    let config = hardware.config().replace("\"1s\"", "\"2s\"\npretimeout = \"1s\"");
+    let mut watchdog = Watchdog::start(&(config + &script("agent", "exec sleep 3600")));
+    watchdog.logs("armed (no watchdog driver), resets after 2s");
+    watchdog.logs("it has no pre-timeout: going on without");
+    watchdog.logs("agent: up");
+    assert_eq!((hardware.next(), hardware.next()), (0, 0));
+    assert_eq!(watchdog.times_logged("pre-timeout"), 1);
+    watchdog.stop();
+}

@@ -31,16 +31,20 @@ pub(super) struct Config {
     service: Vec<Service>,
 }
 
+/// In place of a device: the best one that there is.
+const AUTO: &str = "auto";
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Hardware {
     device: PathBuf,
     timeout: Span,
+    pretimeout: Option<Span>,
 }
 
 impl Default for Hardware {
     fn default() -> Self {
-        Self { device: "/dev/watchdog".into(), timeout: seconds(15) }
+        Self { device: AUTO.into(), timeout: seconds(15), pretimeout: None }
     }
 }
 
@@ -238,16 +242,25 @@ impl Config {
 
 impl Hardware {
     fn check(self) -> Result<HardwareConfig, Refusal> {
-        let Self { device, timeout: Span(timeout) } = self;
-        if timeout.subsec_millis() != 0 {
-            let message = format!("timeout {timeout:?}: the kernel takes whole seconds");
-            return Err(("[hardware]".into(), message));
+        let refuse = |message| Err(("[hardware]".to_owned(), message));
+        let Self { device, timeout: Span(timeout), pretimeout } = self;
+        let pretimeout = pretimeout.map(|span| span.0);
+        for (key, time) in [("timeout", Some(timeout)), ("pretimeout", pretimeout)] {
+            if let Some(time) = time.filter(|time| time.subsec_millis() != 0) {
+                return refuse(format!("{key} {time:?}: the kernel takes whole seconds"));
+            }
         }
-        if !device.is_absolute() {
-            let message = format!("device {:?}: use an absolute path", device.display());
-            return Err(("[hardware]".into(), message));
+        if let Some(pretimeout) = pretimeout.filter(|it| *it >= timeout) {
+            return refuse(format!("pretimeout {pretimeout:?} is not below timeout {timeout:?}"));
         }
-        Ok(HardwareConfig { device, timeout })
+        let device = Some(device).filter(|device| device.as_os_str() != AUTO);
+        if let Some(device) = device.as_ref().filter(|device| !device.is_absolute()) {
+            return refuse(format!(
+                "device {:?}: use an absolute path, or \"{AUTO}\"",
+                device.display()
+            ));
+        }
+        Ok(HardwareConfig { device, timeout, pretimeout })
     }
 }
 
