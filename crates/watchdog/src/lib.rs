@@ -16,6 +16,7 @@
 //! | [`keeper`] | the file it is kept in |
 //! | [`monitor`] | what goes wrong slowly (memory, storage, heat …): no I/O, no clock |
 //! | [`sensors`] | measures that |
+//! | `memory` | lets go of what only the start needed |
 //! | `watch` | asks the sensors, and says what the monitors make of it |
 //! | [`status`] | what it tells about the moment |
 //! | `board` | the file in which it tells that |
@@ -56,6 +57,7 @@ pub mod keeper;
 mod ladder;
 pub mod launch;
 pub mod log;
+mod memory;
 pub mod monitor;
 pub mod notify;
 pub mod reaper;

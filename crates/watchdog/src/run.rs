@@ -30,7 +30,7 @@ use crate::{
     keeper::{self, Keeper},
     ladder::{Ladder, Reboot},
     launch::Launch,
-    log, monitor,
+    log, memory, monitor,
     notify::{NotifySocket, Received, belongs_to},
     reaper::{self, Children},
     record::{Kind, Reset, Traces},
@@ -51,6 +51,9 @@ const STRAYS_PATIENCE: Duration = Duration::from_secs(2);
 const INTENT_PATIENCE: Duration = Duration::from_secs(3);
 /// The same for that it was stopped.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
+/// When memory is let go of that only the start needed, and how often that is done again.
+const RELEASE_FIRST: Duration = Duration::from_secs(60);
+const RELEASE_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// What `peercam-watchdog leave-safe-mode` sends.
 pub const LEAVE_SAFE_MODE: Signal = Signal::SIGUSR1;
 /// Where the kernel names this start of the device.
@@ -125,6 +128,7 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
         board: plan.runtime_dir.map(|folder| Board::new(folder, now)),
         verdict: Verdict::Feed,
         refusals: Refusals::default(),
+        release_due: now + RELEASE_FIRST,
     };
     watchdog.work(&signals)?;
     watchdog.end_strays();
@@ -174,6 +178,8 @@ struct Watchdog {
     /// The last one, to tell when it changes.
     verdict: Verdict,
     refusals: Refusals,
+    /// When memory is next let go of. Nothing wakes up for it.
+    release_due: Instant,
 }
 
 impl Watchdog {
@@ -215,6 +221,10 @@ impl Watchdog {
             }
             self.keeper.serve(now);
             self.show(now);
+            if now >= self.release_due {
+                self.release_due = now + RELEASE_PAUSE;
+                memory::release();
+            }
             self.wait(signals)?;
         }
     }

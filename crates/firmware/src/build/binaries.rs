@@ -16,8 +16,11 @@ use crate::hash::{self, at};
 /// The programs that go into `/usr/bin`.
 pub const PROGRAMS: [&str; 3] = ["peercam-agent", "peercamctl", "peercam-watchdog"];
 
-/// The packages that they are made of.
-const PACKAGES: [&str; 2] = ["peercam-agent", "peercam-watchdog"];
+/// The packages that they are made of, each with its profile in `Cargo.toml` and its programs.
+const PACKAGES: [(&str, &str, &[&str]); 2] = [
+    ("peercam-agent", "firmware", &["peercam-agent", "peercamctl"]),
+    ("peercam-watchdog", "firmware-small", &["peercam-watchdog"]),
+];
 
 /// What else the programs depend on: the workspace, the compiler's container.
 const INPUTS: [&str; 5] =
@@ -30,8 +33,12 @@ const NOT_INPUTS: [&str; 3] = ["benches", "examples", "tests"];
 pub(super) fn build(context: &Context<'_>) -> Result<Vec<PathBuf>, Error> {
     let root = context.workspace.root();
     let target = &context.board.target;
-    let folder = root.join("target/cross").join(target).join("firmware");
-    let programs: Vec<PathBuf> = PROGRAMS.iter().map(|program| folder.join(program)).collect();
+    let folder = root.join("target/cross").join(target);
+    let programs = |(_, profile, programs): &(&str, &str, &'static [&str])| {
+        let folder = folder.join(profile);
+        programs.iter().map(move |program| folder.join(program))
+    };
+    let programs: Vec<PathBuf> = PACKAGES.iter().flat_map(programs).collect();
 
     let mut fingerprint = hash::Fingerprint::of("programs");
     fingerprint.text(target);
@@ -59,17 +66,18 @@ pub(super) fn build(context: &Context<'_>) -> Result<Vec<PathBuf>, Error> {
     context.progress.note(&format!("programs ({target}), built by cross:"));
     let step = context.progress.quiet_step("programs");
     let cross = root.join("scripts/cross");
-    let mut command = Command::new(&cross);
-    command
-        .current_dir(root)
-        .args(["build", "--locked", "--profile", "firmware", "--target", target])
-        .args(PACKAGES.iter().flat_map(|package| ["-p", package]))
-        .stdin(Stdio::null())
-        // Our own standard output is data; cargo's progress and errors come on the other.
-        .stdout(Stdio::null());
-    let status = command.status().map_err(|error| at(&cross, error))?;
-    if !status.success() {
-        return Err(Error::Compile { target: target.clone() });
+    for (package, profile, _) in PACKAGES {
+        let mut command = Command::new(&cross);
+        command
+            .current_dir(root)
+            .args(["build", "--locked", "--profile", profile, "--target", target, "-p", package])
+            .stdin(Stdio::null())
+            // Our own standard output is data; cargo's progress and errors come on the other.
+            .stdout(Stdio::null());
+        let status = command.status().map_err(|error| at(&cross, error))?;
+        if !status.success() {
+            return Err(Error::Compile { target: target.clone() });
+        }
     }
     for program in &programs {
         std::fs::metadata(program).map_err(|error| at(program, error))?;
@@ -111,7 +119,7 @@ fn crates(root: &Path) -> Result<Vec<PathBuf>, Error> {
         .map_err(|error| Error::Metadata(error.to_string()))?;
 
     let mut wanted: BTreeSet<&str> = BTreeSet::new();
-    let mut pending: Vec<&str> = PACKAGES.to_vec();
+    let mut pending: Vec<&str> = PACKAGES.iter().map(|(package, ..)| *package).collect();
     let mut folders = Vec::new();
     while let Some(name) = pending.pop() {
         let Some(package) = metadata.packages.iter().find(|package| package.name == name) else {
