@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use serde::Deserialize;
+
 use crate::{escalation::Limits, monitor, service::Policy};
 
 /// A configuration that makes sense.
@@ -25,6 +27,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Where it tells how things are, on a tmpfs; None: nowhere.
     pub runtime_dir: Option<PathBuf>,
+    /// What becomes of what the watchdog and its services say.
+    pub log: LogConfig,
     /// What is done when restarts of a service don't help; None: the hardware watchdog is left
     /// to reset the device.
     pub escalation: Option<EscalationConfig>,
@@ -44,6 +48,31 @@ pub struct HardwareConfig {
     /// How long before the reset the kernel panics, whole seconds, below `timeout`; None: it
     /// doesn't.
     pub pretimeout: Option<Duration>,
+}
+
+/// What becomes of what the watchdog and its services say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// What of it goes to standard output and standard error.
+    pub console: ConsoleLines,
+    /// Most that is held of it in `runtime_dir`, in bytes; 0: nothing is.
+    pub size: u64,
+    /// Most that is held of it in `state_dir`, in bytes; 0: nothing is.
+    pub kept: u64,
+    /// Most lines of a service in [`crate::lines::WINDOW`].
+    pub lines: u32,
+}
+
+/// Which lines of the log go to standard output and standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsoleLines {
+    /// All.
+    All,
+    /// Warnings and errors of the watchdog.
+    Warnings,
+    /// None.
+    None,
 }
 
 /// What is done when restarts of a service don't help.

@@ -7,11 +7,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, sync_channel},
-    },
-    thread,
+    sync::mpsc::{Receiver, sync_channel},
     time::{Duration, Instant},
 };
 
@@ -20,6 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 use crate::{
     log,
     record::{MAX_DUMPS, MAX_SIZE, Record, RecordError, Reset, Traces},
+    writer::{Writer, spawn},
 };
 
 /// The file's name in `state-dir`.
@@ -29,8 +26,6 @@ const READ_PATIENCE: Duration = Duration::from_secs(3);
 /// Least time between two writes for what can wait, such as a service that crashes in a loop:
 /// flash wears.
 const WRITE_PAUSE: Duration = Duration::from_secs(60);
-/// Whoever waits for a write has something else to do so often.
-const SETTLE_STEP: Duration = Duration::from_millis(250);
 /// The running time is written so often, if nothing else is.
 const UPTIME_PAUSE: Duration = Duration::from_secs(60 * 60);
 
@@ -73,7 +68,8 @@ impl Keeper {
                 }
             }
             if problem.is_none() {
-                match Writer::start(path) {
+                let own = path.clone();
+                match Writer::start(path, Box::new(move |text| replace(&own, text))) {
                     Ok(started) => writer = Some(started),
                     Err(error) => problem = Some(format!("there is no thread for it: {error}")),
                 }
@@ -203,104 +199,9 @@ fn read_within(path: PathBuf, patience: Duration) -> Result<Option<Record>, Read
     })
 }
 
-pub(crate) fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().stack_size(64 * 1024).spawn(work).map(drop)
-}
-
-/// Writes texts to a file, the newest one only.
-#[derive(Debug)]
-struct Writer {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// To be written.
-    next: Option<String>,
-    /// It is being written now.
-    busy: bool,
-    /// What came of the last attempt, if it failed.
-    failure: Option<String>,
-    ended: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Writer {
-    fn start(path: PathBuf) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let thread = shared.clone();
-        spawn(move || work(&thread, &path))?;
-        Ok(Self { shared })
-    }
-
-    fn write(&self, text: String) {
-        self.shared.lock().next = Some(text);
-        self.shared.changed.notify_all();
-    }
-
-    fn settle(&self, patience: Duration, mut meanwhile: impl FnMut()) -> Result<(), String> {
-        let pending = |state: &mut State| state.next.is_some() || state.busy;
-        let deadline = Instant::now() + patience;
-        loop {
-            meanwhile();
-            let step = deadline.saturating_duration_since(Instant::now()).min(SETTLE_STEP);
-            let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), step, pending);
-            let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-            match &state.failure {
-                _ if waited.timed_out() && Instant::now() < deadline => {}
-                _ if waited.timed_out() => {
-                    return Err(format!("the storage takes longer than {patience:?}"));
-                }
-                Some(failure) => return Err(failure.clone()),
-                None => return Ok(()),
-            }
-        }
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.shared.lock().ended = true;
-        self.shared.changed.notify_all();
-    }
-}
-
-fn work(shared: &Shared, path: &Path) {
-    let mut state = shared.lock();
-    loop {
-        if let Some(text) = state.next.take() {
-            state.busy = true;
-            drop(state);
-            let written = replace(path, text.as_bytes()).map_err(|error| error.to_string());
-            state = shared.lock();
-            let failure = written.err();
-            if let (Some(failure), None) = (&failure, &state.failure) {
-                log::warn(format_args!("{}: not written: {failure}", path.display()));
-            }
-            (state.busy, state.failure) = (false, failure);
-            shared.changed.notify_all();
-        } else if state.ended {
-            return;
-        } else {
-            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
 /// After a power failure the file is there whole, as it was or as it is to be. Its folder is made
 /// where it is missing.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, content: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let draft = path.with_extension("new");
@@ -312,7 +213,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .custom_flags(flags)
         .open(&draft)?;
-    file.write_all(content)?;
+    file.write_all(content.as_bytes())?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
     File::open(folder)?.sync_all()

@@ -2,7 +2,8 @@
 //! on this machine, and starts the process without any of the watchdog's rights.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, PipeWriter},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -97,13 +98,20 @@ impl Launch {
 
     /// Starts the process, the leader of a session and process group of its own. It dies with the
     /// watchdog (`PR_SET_PDEATHSIG`), and can gain no rights (`PR_SET_NO_NEW_PRIVS`). `safe_mode`
-    /// says why it is to run in safe mode, if it is to.
+    /// says why it is to run in safe mode, if it is to. What it prints goes to `output`.
     ///
     /// # Errors
     ///
     /// In a sentence, when it can't be started.
-    pub fn start(&self, notify_socket: &str, safe_mode: Option<&str>) -> Result<Pid, String> {
+    pub fn start(
+        &self,
+        notify_socket: &str,
+        safe_mode: Option<&str>,
+        output: PipeWriter,
+    ) -> Result<Pid, String> {
         let mut command = self.command(notify_socket, safe_mode);
+        let errors = output.try_clone().map_err(|error| error.to_string())?;
+        command.stdout(output).stderr(errors);
         let watchdog = unistd::getpid();
         let account = self
             .account

@@ -9,6 +9,8 @@
 //! | [`supervisor`] | all of them, and whether to feed: no I/O, no clock |
 //! | [`escalation`] | what is done when restarts don't help: no I/O, no clock |
 //! | `ladder` | the last of it: telling the device to reboot |
+//! | `collector` | the pipes into which services print |
+//! | [`lines`] | lines of what they print, bounded in size and number: no I/O, no clock |
 //! | [`notify`] | the socket on which services are heard |
 //! | [`reaper`] | processes that ended or are to end |
 //! | [`hardware`] | the hardware watchdog |
@@ -21,7 +23,12 @@
 //! | [`status`] | what it tells about the moment |
 //! | `board` | the file in which it tells that |
 //! | [`run`] | the loop that ties them together |
-//! | [`log`] | lines on standard error |
+//! | [`log`] | where lines go, the watchdog's and the services' |
+//! | `console` | standard output and standard error, without waiting for them |
+//! | [`ring`] | a log of bounded size in two files |
+//! | `kept` | what of it outlives a reset |
+//! | `writer` | a thread that writes to storage |
+//! | [`show`] | the log for people and programs |
 //!
 //! ```text
 //!  watchdog.toml ─▶ config ─▶ launch
@@ -30,6 +37,10 @@
 //!  notify socket ───┼─ events ▶ run ◀─▶ supervisor ─ verdict ▶ hardware ─▶ /dev/watchdog
 //!  time ────────────┘            │
 //!                                └─ start, SIGTERM, SIGKILL ─▶ services
+//!
+//!  services ─ print ▶ collector ─ lines ▶ log ─┬▶ console
+//!                                              ├▶ ring on a tmpfs
+//!                                              └▶ kept ─ writer ▶ ring in state-dir
 //! ```
 //!
 //! # Stays broken
@@ -50,21 +61,28 @@
 //! and waits for something (a network, a configuration).
 
 mod board;
+mod collector;
 pub mod config;
+mod console;
 pub mod escalation;
 pub mod hardware;
 pub mod keeper;
+mod kept;
 mod ladder;
 pub mod launch;
+pub mod lines;
 pub mod log;
 mod memory;
 pub mod monitor;
 pub mod notify;
 pub mod reaper;
 pub mod record;
+pub mod ring;
 pub mod run;
 pub mod sensors;
 pub mod service;
+pub mod show;
 pub mod status;
 pub mod supervisor;
 mod watch;
+mod writer;

@@ -7,11 +7,12 @@ use std::{
 
 use nix::{sys::signal::kill, unistd::Pid};
 use peercam_watchdog::{
-    config::{Config, EscalationConfig},
+    config::{Config, ConsoleLines, EscalationConfig},
     keeper,
     launch::{Launch, check_program},
     log,
     run::{LEAVE_SAFE_MODE, Plan, Wanted, run},
+    show::{Selection, show},
     status::{self, describe, describe_record, json},
 };
 
@@ -21,74 +22,116 @@ hardware watchdog as long as they are well.
 
 Usage: peercam-watchdog --config FILE [--check-config]
        peercam-watchdog status [--json] [--config FILE]
+       peercam-watchdog log [--follow] [--service NAME] [--persistent] [--json]
+                            [--config FILE]
        peercam-watchdog leave-safe-mode [--config FILE]
 
-status shows how the services are, and why the device was reset; leave-safe-mode
-starts them normally again. FILE is then /etc/peercam/watchdog.toml unless
-another one is named.
+status shows how the services are, and why the device was reset; log shows what
+the services printed and the watchdog said, with seconds since the start of the
+device; leave-safe-mode starts services normally again. FILE is then
+/etc/peercam/watchdog.toml unless another one is named.
+
+Examples:
+  peercam-watchdog log --follow --service agent
+      what the agent prints, and what is done about it, from now on too
+  peercam-watchdog log --persistent
+      what was said before services failed and before resets, of earlier starts too
 
 Options:
   -c, --config FILE   services and hardware watchdog, TOML; every key is described
                       in the file that cameras have as /etc/peercam/watchdog.toml
       --check-config  only say whether the configuration is good on this machine
-      --json          with status: for programs, with keys as in the files
+      --console LINES what goes to standard output and standard error: all, warnings
+                      or none; instead of what the file says
+      --follow        with log: goes on with what comes
+      --service NAME  with log: only what this service printed, or is about it
+      --persistent    with log: what outlives a reset
+      --json          for programs: with status, keys as in the files; with log, an
+                      object a line: seconds, service or level, text
   -h, --help          this text
   -V, --version       the version
 
 Ends on SIGTERM or SIGINT: services are stopped, the last one first, and the
 hardware watchdog is disarmed. Exit codes: 0 stopped, 1 failure, 2 usage or
 configuration error. With status: 1 if the watchdog does not run; what it
-recorded is shown all the same.
+recorded is shown all the same. With log: 1 if there is none.
 ";
 
 const INSTALLED: &str = "/etc/peercam/watchdog.toml";
 
 enum Request {
-    Run { config: PathBuf },
+    Run { config: PathBuf, console: Option<ConsoleLines> },
     Check { config: PathBuf },
     Status { config: PathBuf, json: bool },
+    Log { config: PathBuf, persistent: bool, selection: Selection },
     LeaveSafeMode { config: PathBuf },
     Help,
     Version,
 }
 
-/// Two verbs and five options; a parser for them would be larger than they are.
+/// A handful of verbs and options; a parser for them would be larger than they are.
 fn parse_arguments(mut arguments: impl Iterator<Item = String>) -> Result<Request, String> {
-    let (mut config, mut check, mut verb, mut json) = (None, false, None, false);
+    let (mut config, mut check, mut verb) = (None, false, None);
+    let (mut console, mut persistent, mut selection) = (None, false, Selection::default());
     while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "-c" | "--config" => {
-                let value = arguments.next().ok_or_else(|| format!("{argument} needs a file"))?;
-                config = Some(PathBuf::from(value));
-            }
+        let (name, mut value) = match argument.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (argument.as_str(), None),
+        };
+        let mut value = |what| {
+            let value = value.take().or_else(|| arguments.next());
+            value.ok_or_else(|| format!("{name} needs {what}"))
+        };
+        match name {
+            "-c" | "--config" => config = Some(PathBuf::from(value("a file")?)),
+            "--console" => console = Some(console_lines(&value("all, warnings or none")?)?),
+            "--service" => selection.service = Some(value("the name of a service")?),
+            _ if argument != name => return Err(format!("{argument:?} is not known")),
             "--check-config" => check = true,
-            "status" | "leave-safe-mode" if verb.is_none() => verb = Some(argument),
-            "--json" => json = true,
+            "status" | "log" | "leave-safe-mode" if verb.is_none() => verb = Some(argument),
+            "--follow" => selection.follow = true,
+            "--persistent" => persistent = true,
+            "--json" => selection.json = true,
             "-h" | "--help" => return Ok(Request::Help),
             "-V" | "--version" => return Ok(Request::Version),
-            other => match other.strip_prefix("--config=") {
-                Some(value) => config = Some(PathBuf::from(value)),
-                None => return Err(format!("{other:?} is not known")),
-            },
+            other => return Err(format!("{other:?} is not known")),
         }
     }
-    if check && let Some(verb) = &verb {
-        return Err(format!("{verb} and --check-config are two things"));
+    if let Some(verb) = &verb
+        && (check || console.is_some())
+    {
+        let option = if check { "--check-config" } else { "--console" };
+        return Err(format!("{verb} and {option} are two things"));
     }
-    if json && verb.as_deref() != Some("status") {
-        return Err("--json goes with status".to_owned());
+    let verb = verb.as_deref();
+    if selection.json && !matches!(verb, Some("status" | "log")) {
+        return Err("--json goes with status and log".to_owned());
     }
-    match verb.as_deref() {
-        None => {}
-        Some("status") => {
-            return Ok(Request::Status { config: config.unwrap_or(INSTALLED.into()), json });
+    if (selection.follow || persistent || selection.service.is_some()) && verb != Some("log") {
+        return Err("--follow, --service and --persistent go with log".to_owned());
+    }
+    if selection.follow && persistent {
+        return Err("--follow and --persistent are two things: what comes is kept later".to_owned());
+    }
+    let installed = || config.clone().unwrap_or(INSTALLED.into());
+    Ok(match verb {
+        Some("status") => Request::Status { config: installed(), json: selection.json },
+        Some("log") => Request::Log { config: installed(), persistent, selection },
+        Some(_) => Request::LeaveSafeMode { config: installed() },
+        None => {
+            let config = config.ok_or("--config FILE is missing")?;
+            if check { Request::Check { config } } else { Request::Run { config, console } }
         }
-        Some(_) => {
-            return Ok(Request::LeaveSafeMode { config: config.unwrap_or(INSTALLED.into()) });
-        }
+    })
+}
+
+fn console_lines(word: &str) -> Result<ConsoleLines, String> {
+    match word {
+        "all" => Ok(ConsoleLines::All),
+        "warnings" => Ok(ConsoleLines::Warnings),
+        "none" => Ok(ConsoleLines::None),
+        other => Err(format!("--console {other:?}: use all, warnings or none")),
     }
-    let config = config.ok_or("--config FILE is missing")?;
-    Ok(if check { Request::Check { config } } else { Request::Run { config } })
 }
 
 fn load(path: &Path) -> anyhow::Result<(Config, Vec<Launch>)> {
@@ -162,6 +205,35 @@ fn show_status(path: &Path, as_json: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What was said, on standard output.
+fn show_log(path: &Path, persistent: bool, selection: &Selection) -> ExitCode {
+    let config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => {
+            log::error(error);
+            return ExitCode::from(2);
+        }
+    };
+    let (key, folder) = match persistent {
+        true => ("state-dir", config.state_dir),
+        false => ("runtime-dir", config.runtime_dir),
+    };
+    let Some(folder) = folder else {
+        log::error(format_args!("{}: {key} is not set: there is no log", path.display()));
+        return ExitCode::FAILURE;
+    };
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    match show(&folder, selection, &mut output) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Somebody has seen enough (`log | head`).
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(format_args!("{}: no log: {error}", folder.display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
     let services = config.services.into_iter().zip(launches).map(|(service, launch)| Wanted {
         launch,
@@ -172,6 +244,7 @@ fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
         hardware: config.hardware,
         state_dir: config.state_dir,
         runtime_dir: config.runtime_dir,
+        log: config.log,
         escalation: config.escalation,
         monitors: config.monitors,
         services: services.collect(),
@@ -180,11 +253,14 @@ fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned());
-    let (path, check) = match parse_arguments(arguments) {
-        Ok(Request::Run { config }) => (config, false),
-        Ok(Request::Check { config }) => (config, true),
+    let (path, check, console) = match parse_arguments(arguments) {
+        Ok(Request::Run { config, console }) => (config, false, console),
+        Ok(Request::Check { config }) => (config, true, None),
         Ok(Request::LeaveSafeMode { config }) => return leave_safe_mode(&config),
         Ok(Request::Status { config, json }) => return show_status(&config, json),
+        Ok(Request::Log { config, persistent, selection }) => {
+            return show_log(&config, persistent, &selection);
+        }
         Ok(Request::Help) => return print(HELP),
         Ok(Request::Version) => {
             return print(concat!("peercam-watchdog ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -194,7 +270,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (config, launches) = match load(&path) {
+    let (mut config, launches) = match load(&path) {
         Ok(loaded) => loaded,
         Err(error) => {
             log::error(format_args!("{error:#}"));
@@ -212,6 +288,7 @@ fn main() -> ExitCode {
         log::info(format_args!("{}: good on this machine", path.display()));
         return ExitCode::SUCCESS;
     }
+    config.log.console = console.unwrap_or(config.log.console);
     match supervise(config, launches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

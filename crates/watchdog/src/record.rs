@@ -18,8 +18,12 @@ const MAX_SERVICES: usize = 32;
 pub const MAX_DUMPS: usize = 32;
 /// Longest text of a reason or last words, in bytes.
 const MAX_TEXT: usize = 256;
+/// Most lines that are remembered of a service.
+const MAX_LINES: usize = 8;
+/// Longest of them, in bytes.
+const MAX_LINE: usize = 160;
 /// Largest file that is read, in bytes: far above what the limits here allow.
-pub const MAX_SIZE: u64 = 64 * 1024;
+pub const MAX_SIZE: u64 = 256 * 1024;
 /// A day of running time.
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
@@ -74,6 +78,9 @@ pub struct ServiceRecord {
     pub cause: String,
     /// The last it had said about itself then.
     pub last_words: String,
+    /// The last lines it had printed then, the last one last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
 }
 
 /// A reset.
@@ -266,14 +273,16 @@ impl Record {
     }
 
     /// A service failed.
-    pub fn failed(&mut self, service: &str, cause: &str, last_words: Option<&str>) {
+    pub fn failed(&mut self, service: &str, cause: &str, words: Option<&str>, lines: &[String]) {
         if self.services.len() >= MAX_SERVICES && !self.services.contains_key(service) {
             return;
         }
         let record = self.services.entry(service.to_owned()).or_default();
         record.failures = record.failures.saturating_add(1);
         record.cause = cut(cause);
-        record.last_words = cut(last_words.unwrap_or_default());
+        record.last_words = cut(words.unwrap_or_default());
+        let newest = &lines[lines.len().saturating_sub(MAX_LINES)..];
+        record.last_lines = newest.iter().map(|line| cut_to(line, MAX_LINE)).collect();
     }
 
     /// It has run so long without trouble that earlier resets are no part of a row.
@@ -303,7 +312,11 @@ fn bounded_dumps(dumps: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
 }
 
 fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_TEXT)].replace(char::is_control, " ")
+    cut_to(text, MAX_TEXT)
+}
+
+fn cut_to(text: &str, size: usize) -> String {
+    text[..text.floor_char_boundary(size)].replace(char::is_control, " ")
 }
 
 #[cfg(test)]
@@ -438,7 +451,9 @@ mod tests {
             record.intend(&"ü\n".repeat(1000));
             let dumps = dumps.clone();
             record.begin(&Traces { dumps, ..traces(number + 1) }, minutes(0));
-            record.failed(&format!("service-{number}"), &"x".repeat(1000), Some("\"\\\u{1b}"));
+            let (long, words) = ("x".repeat(1000), "\"\\\u{1b}".repeat(100));
+            let lines = vec![words.clone(); 100];
+            record.failed(&format!("service-{number}"), &long, Some(&words), &lines);
         }
         assert!((record.encode().len() as u64) < MAX_SIZE, "{}", record.encode().len());
         again(&record);
@@ -459,7 +474,7 @@ mod tests {
             let mut record = Record::new(&traces(1), minutes(0));
             record.intend("broken");
             record.begin(&traces(2), minutes(1));
-            record.failed("agent", "exited with code 1", Some("two viewers"));
+            record.failed("agent", "exited with code 1", Some("two viewers"), &["oh".to_owned()]);
             let mut bytes = record.encode().into_bytes();
             let at = at % bytes.len();
             bytes[at] = byte;

@@ -24,7 +24,8 @@ use nix::{
 
 use crate::{
     board::Board,
-    config::{EscalationConfig, HardwareConfig},
+    collector::Collector,
+    config::{EscalationConfig, HardwareConfig, LogConfig},
     escalation::{Condition, Decision},
     hardware::Hardware,
     keeper::{self, Keeper},
@@ -70,6 +71,8 @@ pub struct Plan {
     pub state_dir: Option<PathBuf>,
     /// Where it is told how things are, on a tmpfs; None: nowhere.
     pub runtime_dir: Option<PathBuf>,
+    /// What becomes of what is said.
+    pub log: LogConfig,
     /// What is done when restarts of a service don't help; None: the hardware is starved.
     pub escalation: Option<EscalationConfig>,
     /// What is watched beside the services.
@@ -110,16 +113,20 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
         hardware: hardware.as_ref().and_then(Hardware::last_reset),
         dumps: keeper::dumps(Path::new(DUMPS)),
     };
+    log::keep(&plan.log, plan.runtime_dir.as_deref(), plan.state_dir.as_deref());
     let (keeper, reset) = Keeper::open(plan.state_dir.as_deref(), &traces, begin);
     tell_of_reset(&keeper, reset);
     let ladder = plan.escalation.map(|config| Ladder::new(config, &keeper));
     let now = Instant::now();
     let services = plan.services;
+    let names = services.iter().map(|wanted| wanted.launch.name());
+    let collector = Collector::new(names, plan.log.lines);
     let policies = services.iter().map(|wanted| (wanted.policy.clone(), wanted.critical));
     let mut watchdog = Watchdog {
         supervisor: Supervisor::new(policies, now),
         running: vec![None; services.len()],
         launches: services.into_iter().map(|wanted| wanted.launch).collect(),
+        collector,
         hardware,
         socket,
         keeper,
@@ -134,6 +141,7 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
     watchdog.end_strays();
     // Where it can't be written that was said, and the device stops all the same.
     let _ = watchdog.keeper.settle(STOP_PATIENCE, || ());
+    log::flush(STOP_PATIENCE, || ());
     match (watchdog.hardware, &watchdog.ladder) {
         (Some(_), Some(ladder)) if ladder.escalation.is_rebooting() => {
             log::info("the hardware watchdog stays armed until the device is reset");
@@ -169,6 +177,7 @@ struct Watchdog {
     launches: Vec<Launch>,
     /// Main processes, by service; from their start until they are reaped.
     running: Vec<Option<Pid>>,
+    collector: Collector,
     hardware: Option<Hardware>,
     socket: NotifySocket,
     keeper: Keeper,
@@ -206,6 +215,7 @@ impl Watchdog {
             // What services said counts before that they ended, and both before that time passed:
             // after a pause of this process itself, nobody is late who wasn't.
             self.hear();
+            self.collector.serve(Instant::now());
             self.bury();
             let now = Instant::now();
             let steps = self.supervisor.tick(now);
@@ -220,6 +230,7 @@ impl Watchdog {
                 self.reboot(now);
             }
             self.keeper.serve(now);
+            log::serve(now);
             self.show(now);
             if now >= self.release_due {
                 self.release_due = now + RELEASE_PAUSE;
@@ -237,8 +248,9 @@ impl Watchdog {
         let steady = ladder.and_then(|ladder| ladder.escalation.deadline(now));
         let reboot = ladder.and_then(|ladder| ladder.reboot.as_ref()?.due);
         let board = self.board.as_ref().and_then(|board| Some(board.due).filter(|due| *due > now));
-        let others =
-            [hardware, self.keeper.deadline(), steady, reboot, board, self.watch.deadline()];
+        let (keeper, watch) = (self.keeper.deadline(), self.watch.deadline());
+        let said = self.collector.deadline().into_iter().chain(log::deadline()).min();
+        let others = [hardware, keeper, steady, reboot, board, watch, said];
         let others = others.into_iter().flatten();
         let deadline = self.supervisor.deadline(now).into_iter().chain(others).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
@@ -246,10 +258,10 @@ impl Watchdog {
             let time = deadline.saturating_duration_since(now) + Duration::from_micros(999);
             PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
         });
-        let mut sources = [
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
-        ];
+        let sources = [signals.as_fd(), self.socket.as_fd()].into_iter();
+        let sources = sources.chain(self.collector.sources());
+        let mut sources: Vec<_> =
+            sources.map(|source| PollFd::new(source, PollFlags::POLLIN)).collect();
         match poll(&mut sources, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(error).context("cannot wait for events"),
@@ -290,6 +302,7 @@ impl Watchdog {
             self.bury_reboot(pid, exit);
             if let Some(index) = index {
                 self.running[index] = None;
+                self.collector.end(index, Instant::now());
                 self.tell(index, Event::Exited(exit));
             }
         }
@@ -346,7 +359,8 @@ impl Watchdog {
         };
         let name = self.launches[index].name();
         let words = self.supervisor.services().nth(index).and_then(Service::status);
-        self.keeper.note(|record| record.failed(name, &cause, words));
+        let lines = self.collector.last_words(index);
+        self.keeper.note(|record| record.failed(name, &cause, words, &lines));
         if let (Note::Failed { .. }, true, Some(ladder)) =
             (note, self.supervisor.is_critical(index), &mut self.ladder)
         {
@@ -389,8 +403,8 @@ impl Watchdog {
                 self.keeper.note_now(|record| record.intend(reason));
                 // Storage may take longer than the hardware's timeout.
                 let hardware = &mut self.hardware;
-                let feed = || hardware.iter_mut().for_each(|it| it.feed_now(Instant::now()));
-                if let Err(problem) = self.keeper.settle(INTENT_PATIENCE, feed) {
+                let mut feed = || hardware.iter_mut().for_each(|it| it.feed_now(Instant::now()));
+                if let Err(problem) = self.keeper.settle(INTENT_PATIENCE, &mut feed) {
                     // It could go on like that without end.
                     let why = format!("that can't be recorded, {problem}");
                     log::error(format_args!("not rebooting: {why}"));
@@ -398,6 +412,7 @@ impl Watchdog {
                     ladder.escalation.forbid_resets(why);
                     return self.escalate(now);
                 }
+                log::flush(INTENT_PATIENCE, feed);
                 ladder.reboot = Some(Reboot::default());
                 self.supervisor.stop(now)
             }
@@ -429,7 +444,12 @@ impl Watchdog {
     fn start(&mut self, index: Index) -> Event {
         let launch = &self.launches[index];
         let safe_mode = self.ladder.as_ref().and_then(|ladder| ladder.escalation.safe_mode());
-        match launch.start(self.socket.name(), safe_mode.as_deref()) {
+        let started = self
+            .collector
+            .begin(index)
+            .map_err(|error| error.to_string())
+            .and_then(|output| launch.start(self.socket.name(), safe_mode.as_deref(), output));
+        match started {
             Ok(pid) => {
                 log::info(format_args!("{}: started as process {pid}", launch.name()));
                 self.running[index] = Some(pid);

@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{keeper::spawn, monitor::Subject};
+use crate::{monitor::Subject, writer::spawn};
 
 /// Measures in a thread of its own: storage that hangs, and sensors on a slow bus, hold nothing up.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::{
 /// The file's name in `runtime-dir`.
 pub const FILE_NAME: &str = "status.toml";
 /// Largest file that is read, in bytes.
-const MAX_SIZE: u64 = 256 * 1024;
+const MAX_SIZE: u64 = 512 * 1024;
 
 /// The moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -158,7 +158,8 @@ fn entries<'a>(table: &'a Table, key: &str) -> impl Iterator<Item = (&'a String,
 
 /// A status for people. `uptime` is the device's, in seconds.
 pub fn describe(status: &Table, uptime: u64) -> String {
-    let mut page = format!("peercam-watchdog {}\n", text(status, "version"));
+    let (version, up) = (text(status, "version"), duration(uptime));
+    let mut page = format!("peercam-watchdog {version}, device up for {up}\n");
     if status.get("resetting").and_then(Value::as_bool) == Some(true) {
         page += "about to reset the device\n";
     }
@@ -236,6 +237,10 @@ pub fn describe_record(record: &Table) -> String {
         let _ = write!(page, "{name} failed {}, last: {cause}", times(number(service, "failures")));
         let say = if words.is_empty() { "" } else { "; it said: " };
         let _ = writeln!(page, "{say}{words}");
+        let lines = service.get("last-lines").and_then(Value::as_array);
+        for line in lines.into_iter().flatten().filter_map(Value::as_str) {
+            let _ = writeln!(page, "  | {line}");
+        }
     }
     page
 }
@@ -286,7 +291,7 @@ fn write_table(table: &Table, text: &mut String) {
     text.push('}');
 }
 
-fn write_string(string: &str, text: &mut String) {
+pub(crate) fn write_string(string: &str, text: &mut String) {
     text.push('"');
     for character in string.chars() {
         match character {
@@ -313,7 +318,12 @@ mod tests {
         record.intend("agent: stays broken");
         record.keep_time(Duration::from_secs(4000));
         record.begin(&traces("2"), Duration::ZERO);
-        record.failed("agent", "no heartbeat for 10s", Some("two \"viewers\"\\\t"));
+        record.failed(
+            "agent",
+            "no heartbeat for 10s",
+            Some("two \"viewers\"\\\t"),
+            &["oh".to_owned()],
+        );
         let service = ServiceStatus {
             name: "agent".to_owned(),
             state: "up".to_owned(),
@@ -367,7 +377,7 @@ mod tests {
     fn people_read_what_there_is_to_know() {
         assert_eq!(
             describe(&table(), 3700),
-            "peercam-watchdog 1.2.3\n\
+            "peercam-watchdog 1.2.3, device up for 1 h 1 min\n\
              safe mode, after 3 resets in a row\n\
              hardware /dev/watchdog (i6300ESB), 15 s, pre-timeout 5 s, no way out; last reset: \
              the hardware watchdog was not fed\n\
@@ -376,7 +386,8 @@ mod tests {
              starts of the device: 2, reset by the watchdog once\n\
              resets in a row: 1\n  \
              reset (watchdog) after 1 h 6 min in all: agent: stays broken\n\
-             agent failed once, last: no heartbeat for 10s; it said: two \"viewers\"\\ \n"
+             agent failed once, last: no heartbeat for 10s; it said: two \"viewers\"\\ \n  \
+             | oh\n"
         );
     }
 

@@ -33,8 +33,8 @@ fn a_service_gains_no_rights_and_inherits_nothing_but_what_it_is_given() {
     let config =
         script("agent", SELF) + "environment = { COLOUR = \"blue\" }\nheartbeat = \"4s\"\n";
     let mut watchdog = Watchdog::start(&config);
-    watchdog.prints("SigBlk:\t0000000000000000");
-    watchdog.prints("NoNewPrivs:\t1");
+    watchdog.prints("SigBlk: 0000000000000000");
+    watchdog.prints("NoNewPrivs: 1");
     watchdog.prints("end");
     for line in ["COLOUR=blue", "WATCHDOG_USEC=4000000", "in / reads /dev/null"] {
         assert!(watchdog.has_printed(line), "{line}");

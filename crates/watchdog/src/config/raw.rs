@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{EscalationConfig, HardwareConfig, ServiceConfig};
+use super::{ConsoleLines, EscalationConfig, HardwareConfig, LogConfig, ServiceConfig};
 use crate::{
     escalation::Limits,
     monitor::{self, Subject},
@@ -24,6 +24,8 @@ pub(super) struct Config {
     hardware: Option<Hardware>,
     state_dir: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
+    #[serde(default)]
+    log: Log,
     escalation: Option<Escalation>,
     #[serde(default)]
     monitor: Vec<Monitor>,
@@ -45,6 +47,21 @@ struct Hardware {
 impl Default for Hardware {
     fn default() -> Self {
         Self { device: AUTO.into(), timeout: seconds(15), pretimeout: None }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Log {
+    console: ConsoleLines,
+    size_kb: u64,
+    kept_kb: u64,
+    lines_in_10s: u32,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { console: ConsoleLines::All, size_kb: 256, kept_kb: 128, lines_in_10s: 200 }
     }
 }
 
@@ -204,6 +221,7 @@ impl Config {
                 return Err((key.into(), message));
             }
         }
+        let log = self.log.check().map_err(|message| ("[log]".to_owned(), message))?;
         let escalation = match self.escalation.map(Escalation::check).transpose() {
             Ok(escalation) => escalation,
             Err(message) => return Err(("[escalation]".into(), message)),
@@ -236,7 +254,7 @@ impl Config {
             };
             monitors.push(checked.map_err(|message| (place, message))?);
         }
-        Ok(super::Config { hardware, state_dir, runtime_dir, escalation, monitors, services })
+        Ok(super::Config { hardware, state_dir, runtime_dir, log, escalation, monitors, services })
     }
 }
 
@@ -261,6 +279,21 @@ impl Hardware {
             ));
         }
         Ok(HardwareConfig { device, timeout, pretimeout })
+    }
+}
+
+impl Log {
+    fn check(self) -> Result<LogConfig, String> {
+        let Self { console, size_kb, kept_kb, lines_in_10s: lines } = self;
+        for (key, value) in [("size-kb", size_kb), ("kept-kb", kept_kb)] {
+            if value != 0 && !(32..=16 * 1024).contains(&value) {
+                return Err(format!("{key} {value}: use 32 to 16384, or 0 for none"));
+            }
+        }
+        if !(1..=100_000).contains(&lines) {
+            return Err(format!("lines-in-10s {lines}: use 1 to 100000"));
+        }
+        Ok(LogConfig { console, size: size_kb * 1024, kept: kept_kb * 1024, lines })
     }
 }
 

@@ -7,6 +7,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, PipeReader, Read, Write, pipe},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -15,6 +16,7 @@ use std::{
 };
 
 use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
     sys::{
         signal::{Signal, kill},
         stat::Mode,
@@ -73,6 +75,8 @@ pub struct Watchdog {
     child: Child,
     log: Lines,
     services: Lines,
+    /// Whose other end the watchdog and all that it started hold.
+    held: PipeReader,
     pub folder: TempDir,
 }
 
@@ -119,19 +123,25 @@ impl Lines {
 
 impl Watchdog {
     pub fn start(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config)
+    }
+
+    /// The same with a folder for its configuration.
+    pub fn start_in(folder: TempDir, config: &str) -> Self {
         let path = folder.path().join("watchdog.toml");
         std::fs::write(&path, config).unwrap();
         let (log, log_writer) = pipe().unwrap();
         let (services, services_writer) = pipe().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_peercam-watchdog"))
-            .arg("--config")
-            .arg(&path)
-            .stdout(services_writer)
-            .stderr(log_writer)
-            .spawn()
-            .unwrap();
-        Self { child, log: Lines::read(log), services: Lines::read(services), folder }
+        let (held, holder) = pipe().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peercam-watchdog"));
+        command.arg("--config").arg(path).stdout(services_writer).stderr(log_writer);
+        let hold = move || {
+            fcntl(&holder, FcntlArg::F_SETFD(FdFlag::empty())).map(|_| ()).map_err(Into::into)
+        };
+        // SAFETY: a system call on a descriptor that the closure owns.
+        unsafe { command.pre_exec(hold) };
+        let child = command.spawn().unwrap();
+        Self { child, log: Lines::read(log), services: Lines::read(services), held, folder }
     }
 
     pub fn pid(&self) -> Pid {
@@ -146,10 +156,10 @@ impl Watchdog {
         }
     }
 
-    /// Waits for the next line that a service prints and that holds `part`.
+    /// Waits for the next line that a service prints and that holds `part`; what it printed.
     pub fn prints(&mut self, part: &str) -> String {
-        match self.services.wait(|line| line.contains(part)) {
-            Ok(line) => line,
+        match self.services.wait(|line| printed(line).contains(part)) {
+            Ok(line) => printed(&line).to_owned(),
             Err(error) => panic!("no {part:?} is printed ({error}):\n{}", self.transcript()),
         }
     }
@@ -178,6 +188,7 @@ impl Watchdog {
     pub fn ends(&mut self) -> ExitStatus {
         self.log.wait_for_end();
         self.services.wait_for_end();
+        self.held.read_to_end(&mut Vec::new()).unwrap();
         self.child.wait().unwrap()
     }
 
@@ -198,6 +209,11 @@ impl Drop for Watchdog {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A line without the time, and which service it is.
+fn printed(line: &str) -> &str {
+    line.split_once("] ").and_then(|(_, rest)| rest.split_once(": ")).expect(line).1
 }
 
 /// The process whose id ends the line.
