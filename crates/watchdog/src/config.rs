@@ -25,6 +25,8 @@ pub struct Config {
     pub hardware: Option<HardwareConfig>,
     /// Where the record of resets is kept; None: it isn't.
     pub state_dir: Option<PathBuf>,
+    /// Where the kernel leaves what it said when it came to its end; None: nobody looks.
+    pub pstore_dir: Option<PathBuf>,
     /// Where it tells how things are, on a tmpfs; None: nowhere.
     pub runtime_dir: Option<PathBuf>,
     /// What becomes of what the watchdog and its services say.

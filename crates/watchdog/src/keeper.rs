@@ -2,8 +2,7 @@
 //! holds nothing up.
 
 use std::{
-    collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -15,7 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::{
     log,
-    record::{MAX_DUMPS, MAX_SIZE, Record, RecordError, Reset, Traces},
+    record::{MAX_SIZE, Record, RecordError, Reset, Traces},
     writer::{Writer, spawn},
 };
 
@@ -140,18 +139,9 @@ pub fn uptime() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
-/// The dumps of a kernel's end (`/sys/fs/pstore`, where it is mounted), and when each was written.
-/// Of very many the newest.
-pub fn dumps(folder: &Path) -> BTreeMap<String, u64> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let dump = |entry: fs::DirEntry| {
-        let name = entry.file_name().into_string().ok()?;
-        let time = u64::try_from(entry.metadata().ok()?.mtime()).unwrap_or(0);
-        name.starts_with("dmesg-").then_some((time, name))
-    };
-    let mut dumps: Vec<_> = entries.filter_map(dump).collect();
-    dumps.sort_unstable_by(|one, other| other.cmp(one));
-    dumps.into_iter().take(MAX_DUMPS).map(|(time, name)| (name, time)).collect()
+/// When a file was changed, in seconds after 1970.
+pub(crate) fn modified(metadata: &Metadata) -> u64 {
+    u64::try_from(metadata.mtime()).unwrap_or(0)
 }
 
 /// Why there is no record.
@@ -201,7 +191,7 @@ fn read_within(path: PathBuf, patience: Duration) -> Result<Option<Record>, Read
 
 /// After a power failure the file is there whole, as it was or as it is to be. Its folder is made
 /// where it is missing.
-fn replace(path: &Path, content: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let draft = path.with_extension("new");
@@ -217,30 +207,4 @@ fn replace(path: &Path, content: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, path)?;
     File::open(folder)?.sync_all()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dumps_are_told_apart_by_name_and_time_and_are_bounded() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(dumps(folder.path()), BTreeMap::new());
-        assert_eq!(dumps(&folder.path().join("not-mounted")), BTreeMap::new());
-        let write = |name: &str, seconds| {
-            let file = File::create(folder.path().join(name)).unwrap();
-            file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
-        };
-        write("dmesg-ramoops-0", 7);
-        write("console-ramoops-0", 8);
-        assert_eq!(dumps(folder.path()), BTreeMap::from([("dmesg-ramoops-0".to_owned(), 7)]));
-        for number in 0..100 {
-            write(&format!("dmesg-efi-{number}"), 100 + number);
-        }
-        let found = dumps(folder.path());
-        assert_eq!(found.len(), MAX_DUMPS);
-        assert!(found.values().all(|time| *time >= 200 - MAX_DUMPS as u64), "{found:?}");
-    }
 }

@@ -16,6 +16,7 @@
 //! | [`hardware`] | the hardware watchdog |
 //! | [`record`] | what is kept across resets: no I/O, no clock |
 //! | [`keeper`] | the file it is kept in |
+//! | [`dumps`] | what the kernel said when it came to its end |
 //! | [`monitor`] | what goes wrong slowly (memory, storage, heat …): no I/O, no clock |
 //! | [`sensors`] | measures that |
 //! | `memory` | lets go of what only the start needed |
@@ -64,6 +65,7 @@ mod board;
 mod collector;
 pub mod config;
 mod console;
+pub mod dumps;
 pub mod escalation;
 pub mod hardware;
 pub mod keeper;

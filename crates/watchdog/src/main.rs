@@ -243,6 +243,7 @@ fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
     run(Plan {
         hardware: config.hardware,
         state_dir: config.state_dir,
+        pstore_dir: config.pstore_dir,
         runtime_dir: config.runtime_dir,
         log: config.log,
         escalation: config.escalation,

@@ -14,6 +14,8 @@ const VERSION: u32 = 1;
 const MAX_RESETS: usize = 16;
 /// Services that are remembered: a configuration that changes leaves old names behind.
 const MAX_SERVICES: usize = 32;
+/// What a kernel says when it panics at the hardware watchdog's pre-timeout.
+const PRETIMEOUT: &str = "watchdog pretimeout event";
 /// Dumps of a kernel's end that are told apart.
 pub const MAX_DUMPS: usize = 32;
 /// Longest text of a reason or last words, in bytes.
@@ -146,6 +148,8 @@ pub struct Traces {
     /// Dumps of a kernel's end: names, and when they were written, in seconds after 1970. More
     /// than [`MAX_DUMPS`] are not told apart.
     pub dumps: BTreeMap<String, u64>,
+    /// What the kernel came to its end with, of the newest dump.
+    pub panic: Option<String>,
 }
 
 /// Why a record is not used.
@@ -230,7 +234,11 @@ impl Record {
         let dump = dumps.iter().any(|(name, time)| self.dumps.get(name) != Some(time));
         let (kind, reason) = match (intent, &traces.hardware) {
             (Some(intent), _) => (Kind::Watchdog, intent),
-            (None, _) if dump => (Kind::Kernel, "there is a dump in /sys/fs/pstore".to_owned()),
+            (None, _) if dump => match &traces.panic {
+                Some(panic) if panic.contains(PRETIMEOUT) => (Kind::Hardware, panic.clone()),
+                Some(panic) => (Kind::Kernel, panic.clone()),
+                None => (Kind::Kernel, "it left a dump that doesn't say why".to_owned()),
+            },
             (None, Some(hardware)) => (Kind::Hardware, hardware.clone()),
             (None, None) if stopped => (Kind::Stopped, "shut down or rebooted".to_owned()),
             (None, None) => (Kind::Unknown, "power cut, or a hang that left no trace".to_owned()),
@@ -270,6 +278,11 @@ impl Record {
         let forced = |reset: &&Reset| matches!(reset.kind, Kind::Watchdog | Kind::Hardware);
         let recent = self.resets.iter().filter(forced).filter(|reset| reset.at_seconds >= since);
         u32::try_from(recent.count()).unwrap_or(u32::MAX)
+    }
+
+    /// These dumps are there no more: the next ones may have the same names, and times.
+    pub fn forget_dumps(&mut self, names: &[String]) {
+        self.dumps.retain(|name, _| !names.contains(name));
     }
 
     /// A service failed.
@@ -401,6 +414,25 @@ mod tests {
         // Without a clock battery a new one may be written in the same second of 1970.
         assert_eq!(kind(6, dumps(&[one])), Kind::Kernel);
         assert_eq!(kind(7, dumps(&[one, ("dmesg-ramoops-2", 5)])), Kind::Kernel);
+    }
+
+    #[test]
+    fn a_panic_is_the_reason_and_one_at_the_pre_timeout_is_the_hardware_watchdog() {
+        let mut record = Record::new(&traces(1), minutes(0));
+        let mut ended = |boot, panic: Option<&str>| {
+            let dumps = BTreeMap::from([("dmesg-ramoops-0".to_owned(), 5)]);
+            let traces = Traces { dumps, panic: panic.map(str::to_owned), ..traces(boot) };
+            let reset = record.begin(&traces, minutes(0)).unwrap();
+            record = again(&record);
+            record.forget_dumps(&["dmesg-ramoops-0".to_owned()]);
+            (reset.kind, reset.reason)
+        };
+        let panic = "kernel panic: Oops: Fatal exception";
+        assert_eq!(ended(2, Some(panic)), (Kind::Kernel, panic.to_owned()));
+        // The same file with the same time: the clock stood still in between, the dump did not.
+        let panic = "kernel panic: watchdog pretimeout event";
+        assert_eq!(ended(3, Some(panic)), (Kind::Hardware, panic.to_owned()));
+        assert_eq!(ended(4, None).0, Kind::Kernel);
     }
 
     #[test]

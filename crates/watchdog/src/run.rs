@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     fs,
     os::fd::AsFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,7 @@ use crate::{
     board::Board,
     collector::Collector,
     config::{EscalationConfig, HardwareConfig, LogConfig},
+    dumps::Dumps,
     escalation::{Condition, Decision},
     hardware::Hardware,
     keeper::{self, Keeper},
@@ -59,8 +60,6 @@ const RELEASE_PAUSE: Duration = Duration::from_secs(10 * 60);
 pub const LEAVE_SAFE_MODE: Signal = Signal::SIGUSR1;
 /// Where the kernel names this start of the device.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// Where the kernel keeps what it said when it came to its end.
-const DUMPS: &str = "/sys/fs/pstore";
 
 /// What is to be run.
 #[derive(Debug)]
@@ -69,6 +68,8 @@ pub struct Plan {
     pub hardware: Option<HardwareConfig>,
     /// Where resets are recorded; None: they aren't.
     pub state_dir: Option<PathBuf>,
+    /// Where the kernel leaves what it said when it came to its end; None: nobody looks.
+    pub pstore_dir: Option<PathBuf>,
     /// Where it is told how things are, on a tmpfs; None: nowhere.
     pub runtime_dir: Option<PathBuf>,
     /// What becomes of what is said.
@@ -108,13 +109,19 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
         // Armed before anything else can go wrong.
         hardware.serve(begin, true);
     }
+    let dumps = plan.pstore_dir.map(Dumps::find).unwrap_or_default();
     let traces = Traces {
         boot_id: fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned(),
         hardware: hardware.as_ref().and_then(Hardware::last_reset),
-        dumps: keeper::dumps(Path::new(DUMPS)),
+        dumps: dumps.times.clone(),
+        panic: dumps.words(),
     };
     log::keep(&plan.log, plan.runtime_dir.as_deref(), plan.state_dir.as_deref());
-    let (keeper, reset) = Keeper::open(plan.state_dir.as_deref(), &traces, begin);
+    let (mut keeper, reset) = Keeper::open(plan.state_dir.as_deref(), &traces, begin);
+    if let (Some(folder), Some(_), false) = (&plan.state_dir, &reset, dumps.times.is_empty()) {
+        let feed = || hardware.iter_mut().for_each(|it| it.feed_now(Instant::now()));
+        dumps.take_over(&mut keeper, folder, feed);
+    }
     tell_of_reset(&keeper, reset);
     let ladder = plan.escalation.map(|config| Ladder::new(config, &keeper));
     let now = Instant::now();

@@ -29,7 +29,8 @@ fn the_installed_configuration_is_valid() {
     let blocks = format!("    touch {}\n", state_dir.display());
     assert!(std::fs::read_to_string(data).unwrap().contains(&blocks), "{blocks}");
     let hardware = config.hardware.unwrap();
-    assert!(agent.policy.stable_after < hardware.timeout, "or it can't recover in time");
+    let time = hardware.timeout - hardware.pretimeout.unwrap();
+    assert!(agent.policy.stable_after < time, "or it can't recover in time");
     // Every default that the comments name is what a file without the key gets.
     let bare = Config::parse("[[service]]\nname = \"a\"\ncommand = [\"/a\"]", "bare").unwrap();
     let bare = &bare.services[0];

@@ -23,6 +23,7 @@ type Refusal = (String, String);
 pub(super) struct Config {
     hardware: Option<Hardware>,
     state_dir: Option<PathBuf>,
+    pstore_dir: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
     #[serde(default)]
     log: Log,
@@ -215,7 +216,11 @@ fn broken_failures() -> u32 {
 impl Config {
     pub(super) fn check(self) -> Result<super::Config, Refusal> {
         let hardware = self.hardware.map(Hardware::check).transpose()?;
-        for (key, folder) in [("state-dir", &self.state_dir), ("runtime-dir", &self.runtime_dir)] {
+        for (key, folder) in [
+            ("state-dir", &self.state_dir),
+            ("pstore-dir", &self.pstore_dir),
+            ("runtime-dir", &self.runtime_dir),
+        ] {
             if let Some(folder) = folder.as_ref().filter(|folder| !folder.is_absolute()) {
                 let message = format!("{:?}: use an absolute path", folder.display());
                 return Err((key.into(), message));
@@ -242,7 +247,7 @@ impl Config {
             }
             services.push(service.check()?);
         }
-        let Self { state_dir, runtime_dir, .. } = self;
+        let Self { state_dir, pstore_dir, runtime_dir, .. } = self;
         let mut subjects = HashSet::new();
         let mut monitors = Vec::with_capacity(self.monitor.len());
         for monitor in self.monitor {
@@ -254,7 +259,16 @@ impl Config {
             };
             monitors.push(checked.map_err(|message| (place, message))?);
         }
-        Ok(super::Config { hardware, state_dir, runtime_dir, log, escalation, monitors, services })
+        Ok(super::Config {
+            hardware,
+            state_dir,
+            pstore_dir,
+            runtime_dir,
+            log,
+            escalation,
+            monitors,
+            services,
+        })
     }
 }
 
