@@ -128,6 +128,30 @@ impl Escalation {
         self.rebooting
     }
 
+    /// Whether a fault may be brought about on purpose. Should the service not get over it, that
+    /// is to be its first failure and not the last straw.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in words.
+    pub fn bears_drill(&self) -> Result<(), &'static str> {
+        if self.rebooting {
+            return Err("the device is about to be reset");
+        }
+        if self.safe_mode {
+            return Err("services run in safe mode (peercam-watchdog leave-safe-mode ends it)");
+        }
+        if self.rounds > 0 {
+            return Err(
+                "all services were restarted a short while ago, see escalation.stable-after",
+            );
+        }
+        if self.failures.len() >= self.limits.failures_per_hour as usize {
+            return Err("critical services failed too often in the last hour to risk one more");
+        }
+        Ok(())
+    }
+
     /// A critical service failed.
     pub fn failed(&mut self, now: Instant) {
         self.failures.push_back(now);

@@ -7,6 +7,8 @@
 //! | [`launch`] | what a service needs on this machine; its process |
 //! | [`service`] | one service as a state machine: no I/O, no clock |
 //! | [`supervisor`] | all of them, and whether to feed: no I/O, no clock |
+//! | [`drill`] | a service is made to fail on purpose: no I/O, no clock |
+//! | [`drills`] | `peercam-watchdog test`, which asks for that |
 //! | [`escalation`] | what is done when restarts don't help: no I/O, no clock |
 //! | `ladder` | the last of it: telling the device to reboot |
 //! | `collector` | the pipes into which services print |
@@ -65,6 +67,8 @@ mod board;
 mod collector;
 pub mod config;
 mod console;
+pub mod drill;
+pub mod drills;
 pub mod dumps;
 pub mod escalation;
 pub mod hardware;

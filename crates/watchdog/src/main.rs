@@ -8,7 +8,7 @@ use std::{
 use nix::{sys::signal::kill, unistd::Pid};
 use peercam_watchdog::{
     config::{Config, ConsoleLines, EscalationConfig},
-    keeper,
+    drills, keeper,
     launch::{Launch, check_program},
     log,
     run::{LEAVE_SAFE_MODE, Plan, Wanted, run},
@@ -25,10 +25,12 @@ Usage: peercam-watchdog --config FILE [--check-config]
        peercam-watchdog log [--follow] [--service NAME] [--persistent] [--json]
                             [--config FILE]
        peercam-watchdog leave-safe-mode [--config FILE]
+       peercam-watchdog test [--help]
 
 status shows how the services are, and why the device was reset; log shows what
 the services printed and the watchdog said, with seconds since the start of the
-device; leave-safe-mode starts services normally again. FILE is then
+device; leave-safe-mode starts services normally again; test makes each service
+fail on purpose, and tells how long it takes until it is up again. FILE is then
 /etc/peercam/watchdog.toml unless another one is named.
 
 Examples:
@@ -254,6 +256,10 @@ fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned());
+    let mut arguments = arguments.peekable();
+    if arguments.next_if(|argument| argument == "test").is_some() {
+        return drills::main(arguments, Path::new(INSTALLED));
+    }
     let (path, check, console) = match parse_arguments(arguments) {
         Ok(Request::Run { config, console }) => (config, false, console),
         Ok(Request::Check { config }) => (config, true, None),

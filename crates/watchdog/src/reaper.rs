@@ -64,6 +64,11 @@ pub fn kill_group(main: Pid) {
     let _ = killpg(main, Signal::SIGKILL);
 }
 
+/// Stops everything in the process group of `main`, or lets it go on.
+pub fn suspend_group(main: Pid, suspend: bool) {
+    let _ = killpg(main, if suspend { Signal::SIGSTOP } else { Signal::SIGCONT });
+}
+
 /// Ends children of the watchdog that belong to none of the running services, given by their main
 /// processes. What they leave behind becomes a child in turn: call it again when they ended.
 pub fn kill_strays(running: &[Pid]) {

@@ -83,6 +83,12 @@ pub struct ServiceRecord {
     /// The last lines it had printed then, the last one last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
+    /// How often it was made to fail in a drill; none of that is among `failures`.
+    #[serde(default)]
+    pub drills: u64,
+    /// What came of the last one.
+    #[serde(default)]
+    pub last_drill: String,
 }
 
 /// A reset.
@@ -296,6 +302,16 @@ impl Record {
         record.last_words = cut(words.unwrap_or_default());
         let newest = &lines[lines.len().saturating_sub(MAX_LINES)..];
         record.last_lines = newest.iter().map(|line| cut_to(line, MAX_LINE)).collect();
+    }
+
+    /// A service was made to fail, and this came of it.
+    pub fn drilled(&mut self, service: &str, outcome: &str) {
+        if self.services.len() >= MAX_SERVICES && !self.services.contains_key(service) {
+            return;
+        }
+        let record = self.services.entry(service.to_owned()).or_default();
+        record.drills = record.drills.saturating_add(1);
+        record.last_drill = cut(outcome);
     }
 
     /// It has run so long without trouble that earlier resets are no part of a row.

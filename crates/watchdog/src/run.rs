@@ -13,6 +13,7 @@ use std::{
 use anyhow::Context;
 use nix::{
     errno::Errno,
+    libc::SI_QUEUE,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         prctl,
@@ -26,6 +27,7 @@ use crate::{
     board::Board,
     collector::Collector,
     config::{EscalationConfig, HardwareConfig, LogConfig},
+    drill::{Drills, NoDrill, Request},
     dumps::Dumps,
     escalation::{Condition, Decision},
     hardware::Hardware,
@@ -58,6 +60,8 @@ const RELEASE_FIRST: Duration = Duration::from_secs(60);
 const RELEASE_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// What `peercam-watchdog leave-safe-mode` sends.
 pub const LEAVE_SAFE_MODE: Signal = Signal::SIGUSR1;
+/// What `peercam-watchdog test` sends, with a [`Request`] as its value.
+pub const DRILL: Signal = Signal::SIGUSR2;
 /// Where the kernel names this start of the device.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -141,6 +145,7 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
         watch: Watch::new(plan.monitors, plan.state_dir, now),
         board: plan.runtime_dir.map(|folder| Board::new(folder, now)),
         verdict: Verdict::Feed,
+        drills: Drills::default(),
         refusals: Refusals::default(),
         release_due: now + RELEASE_FIRST,
     };
@@ -172,7 +177,7 @@ fn tell_of_reset(keeper: &Keeper, reset: Option<Reset>) {
 
 fn catch_signals() -> nix::Result<SignalFd> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, LEAVE_SAFE_MODE] {
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, LEAVE_SAFE_MODE, DRILL] {
         set.add(signal);
     }
     set.thread_block()?;
@@ -193,6 +198,7 @@ struct Watchdog {
     board: Option<Board>,
     /// The last one, to tell when it changes.
     verdict: Verdict,
+    drills: Drills,
     refusals: Refusals,
     /// When memory is next let go of. Nothing wakes up for it.
     release_due: Instant,
@@ -224,9 +230,15 @@ impl Watchdog {
             self.hear();
             self.collector.serve(Instant::now());
             self.bury();
+            if let Some(request) = wishes.drill {
+                self.drill(request);
+            }
             let now = Instant::now();
             let steps = self.supervisor.tick(now);
             self.perform(steps);
+            if self.drills.is_late(now) {
+                self.end_drill(Drills::give_up);
+            }
             self.measure(now);
             self.escalate(now);
             self.feed(now);
@@ -257,7 +269,8 @@ impl Watchdog {
         let board = self.board.as_ref().and_then(|board| Some(board.due).filter(|due| *due > now));
         let (keeper, watch) = (self.keeper.deadline(), self.watch.deadline());
         let said = self.collector.deadline().into_iter().chain(log::deadline()).min();
-        let others = [hardware, keeper, steady, reboot, board, watch, said];
+        let drill = self.drills.deadline();
+        let others = [hardware, keeper, steady, reboot, board, watch, said, drill];
         let others = others.into_iter().flatten();
         let deadline = self.supervisor.deadline(now).into_iter().chain(others).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
@@ -348,10 +361,15 @@ impl Watchdog {
                 }
                 (Action::Terminate, Some(main)) => reaper::terminate_group(main),
                 (Action::Kill, Some(main)) => reaper::kill_group(main),
-                (Action::Terminate | Action::Kill, None) => {}
+                (Action::Suspend, Some(main)) => reaper::suspend_group(main, true),
+                (Action::Resume, Some(main)) => reaper::suspend_group(main, false),
+                (Action::Terminate | Action::Kill | Action::Suspend | Action::Resume, None) => {}
                 (Action::Note(note), _) => {
                     tell_people(self.launches[index].name(), &note);
                     self.remember(index, &note);
+                    if let Some(outcome) = self.drills.take(Instant::now(), index, &note) {
+                        self.remember_drill(index, &outcome);
+                    }
                 }
             }
         }
@@ -373,6 +391,48 @@ impl Watchdog {
         {
             ladder.escalation.failed(Instant::now());
         }
+    }
+
+    fn drill(&mut self, request: Request) {
+        let Request::Begin { number, service, fault } = request else {
+            return self.end_drill(Drills::stop);
+        };
+        let service = Index::from(service);
+        let name = self.launches.get(service).map_or("?", Launch::name);
+        if !self.drills.ask(number, name, fault) {
+            return;
+        }
+        let allowed = match &self.ladder {
+            Some(ladder) => ladder.escalation.bears_drill().map_err(str::to_owned),
+            None if self.verdict == Verdict::Feed => Ok(()),
+            None => Err("the device is about to be reset".to_owned()),
+        };
+        let now = Instant::now();
+        let begun = allowed
+            .map_err(NoDrill::NotNow)
+            .and_then(|()| self.supervisor.drill(now, service, fault));
+        match begun {
+            Ok((patience, steps)) => {
+                log::warn(format_args!("{name}: {fault}, in a drill: it has {patience:?}"));
+                self.drills.begin(now, service, patience);
+                self.perform(steps);
+            }
+            Err(why) => self.drills.refuse(why),
+        }
+    }
+
+    /// Undoes what is left of the drill.
+    fn end_drill(&mut self, how: fn(&mut Drills) -> String) {
+        let Some(index) = self.drills.service() else { return };
+        let outcome = how(&mut self.drills);
+        self.tell(index, Event::EndDrill);
+        self.remember_drill(index, &outcome);
+    }
+
+    fn remember_drill(&mut self, index: Index, outcome: &str) {
+        let name = self.launches[index].name();
+        log::warn(format_args!("{name}: drill {outcome}"));
+        self.keeper.note(|record| record.drilled(name, outcome));
     }
 
     fn leave_safe_mode(&mut self) {
@@ -540,6 +600,7 @@ impl Watchdog {
             resetting: ladder.is_some_and(|ladder| ladder.escalation.is_rebooting())
                 || self.verdict != Verdict::Feed,
             hardware: self.hardware.as_ref().map(Hardware::status),
+            drill: self.drills.status(),
             monitors: self.watch.status(),
             services: services.collect(),
             record: self.keeper.record().clone(),
@@ -569,6 +630,7 @@ impl Watchdog {
 struct Wishes {
     stop: bool,
     leave_safe_mode: bool,
+    drill: Option<Request>,
 }
 
 /// Reads all signals that came; SIGCHLD needs no more than that the loop goes round.
@@ -578,6 +640,10 @@ fn read(signals: &SignalFd) -> Wishes {
         let is = |signals: &[Signal]| signals.iter().any(|it| signal.ssi_signo == *it as u32);
         wishes.stop |= is(&[Signal::SIGTERM, Signal::SIGINT]);
         wishes.leave_safe_mode |= is(&[LEAVE_SAFE_MODE]);
+        // One without a number is none.
+        if is(&[DRILL]) && signal.ssi_code == SI_QUEUE {
+            wishes.drill = usize::try_from(signal.ssi_ptr).ok().and_then(Request::decode);
+        }
     }
     wishes
 }
@@ -591,6 +657,7 @@ fn tell_people(name: &str, note: &Note) {
         Note::Unkillable => log::error(line),
         Note::Killing { .. }
         | Note::Failed { .. }
+        | Note::Drilled { .. }
         | Note::Misconfigured { .. }
         | Note::StopTimeout(_) => log::warn(line),
     }

@@ -22,6 +22,8 @@ use std::{
 
 use peercam_heartbeat::message::{Message, Progress, Watchdog};
 
+use crate::drill::{Fault, NoDrill};
+
 /// After SIGKILL a process is gone in moments, unless it hangs in a driver; a stop then goes on
 /// without it.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -83,6 +85,10 @@ pub enum Event {
     Tick,
     /// It is no longer wanted.
     Stop,
+    /// This is to happen to it now; [`Service::bears`] allows it.
+    Drill(Fault),
+    /// What was to happen to it is to be undone, where it is not noticed yet.
+    EndDrill,
 }
 
 /// How a process ended.
@@ -103,6 +109,10 @@ pub enum Action {
     Terminate,
     /// SIGKILL to its process group.
     Kill,
+    /// SIGSTOP to its process group.
+    Suspend,
+    /// SIGCONT to its process group.
+    Resume,
     /// Tell people. Stands before the action that it gives the reason for.
     Note(Note),
 }
@@ -135,6 +145,13 @@ pub enum Note {
         cause: Cause,
         /// Failures in a row.
         failures: u32,
+        /// Pause before the next start.
+        delay: Duration,
+    },
+    /// It ended because of a drill, and starts again. That counts for nothing.
+    Drilled {
+        /// Why.
+        cause: Cause,
         /// Pause before the next start.
         delay: Duration,
     },
@@ -211,6 +228,8 @@ pub struct Service {
     /// Until when it asked for patience (`EXTEND_TIMEOUT_USEC=`) with what it does now; in the
     /// past where it didn't.
     patience: Instant,
+    /// What is done to it on purpose, until that is noticed.
+    drill: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -260,6 +279,7 @@ impl Service {
             failures: 0,
             status: None,
             patience: now,
+            drill: None,
         }
     }
 
@@ -287,6 +307,8 @@ impl Service {
             }
             Event::Exited(exit) => self.end(now, exit, &mut actions),
             Event::Stop => self.stop(now, &mut actions),
+            Event::Drill(fault) => self.drill(now, fault, &mut actions),
+            Event::EndDrill => self.end_drill(now, &mut actions),
         }
         actions
     }
@@ -367,6 +389,40 @@ impl Service {
         self.failures
     }
 
+    /// Whether it is as it is to be, and no earlier failure counts any more.
+    pub fn is_settled(&self) -> bool {
+        match self.phase {
+            Phase::Up { .. } => self.attempts == 0,
+            Phase::Ended => true,
+            _ => false,
+        }
+    }
+
+    /// How long it may take until it is up again after `fault`, with all its limits.
+    ///
+    /// # Errors
+    ///
+    /// When the fault would not be noticed, or can't be told from real trouble.
+    pub fn bears(&self, fault: Fault) -> Result<Duration, NoDrill> {
+        let Policy { heartbeat, progress_timeout, broken_after, restart_delay, .. } = self.policy;
+        if !matches!(self.phase, Phase::Up { .. }) || !self.is_settled() || self.drill.is_some() {
+            let state = self.state();
+            let said = match self.failures {
+                0 => state.to_owned(),
+                failures => format!("{state}, after {failures} failure(s) in a row"),
+            };
+            return Err(NoDrill::NotNow(format!("it is {said}")));
+        }
+        let noticed = match fault {
+            Fault::Kill => Duration::ZERO,
+            Fault::Hang => heartbeat
+                .ok_or(NoDrill::Never("it has no heartbeat, so nobody would notice in a time"))?,
+            Fault::Starve => progress_timeout
+                .ok_or(NoDrill::Never("it has no progress-timeout, so nobody would notice"))?,
+        };
+        Ok(noticed + restart_delay + broken_after)
+    }
+
     /// Whether it has no process and never gets one again.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
@@ -444,7 +500,7 @@ impl Service {
             if watchdog == Some(Watchdog::Alive) {
                 *heartbeat_at = now;
             }
-            if let Some(progress) = progress {
+            if let Some(progress) = progress.filter(|_| self.drill != Some(Fault::Starve)) {
                 work.take(progress, now);
             }
             self.settle(now, actions);
@@ -529,8 +585,40 @@ impl Service {
         }
     }
 
+    fn drill(&mut self, now: Instant, fault: Fault, actions: &mut Vec<Action>) {
+        let Phase::Up { work, .. } = &mut self.phase else { return };
+        match fault {
+            Fault::Kill => actions.push(Action::Kill),
+            Fault::Hang => actions.push(Action::Suspend),
+            Fault::Starve => work.idle_since = Some(now),
+        }
+        self.drill = Some(fault);
+    }
+
+    fn end_drill(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let Phase::Up { heartbeat_at, work, .. } = &mut self.phase else { return };
+        match self.drill {
+            // Its end is under way.
+            None | Some(Fault::Kill) => return,
+            Some(Fault::Hang) => {
+                actions.push(Action::Resume);
+                // It can't help having been silent.
+                *heartbeat_at = now;
+                work.idle_since = work.idle_since.map(|_| now);
+            }
+            Some(Fault::Starve) => *work = Work::none(),
+        }
+        self.drill = None;
+    }
+
     fn fail(&mut self, now: Instant, cause: Cause, actions: &mut Vec<Action>) {
         self.leave_up(now);
+        if self.drill.take().is_some_and(|fault| fault.explains(&cause)) {
+            let delay = self.policy.restart_delay;
+            self.phase = Phase::Waiting { until: now + delay, excused: false };
+            actions.push(Action::Note(Note::Drilled { cause, delay }));
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
         let delay = self.wait(now, false);
         actions.push(Action::Note(Note::Failed { cause, failures: self.failures, delay }));
@@ -612,6 +700,9 @@ impl fmt::Display for Note {
             Self::Killing { cause, status } => write!(f, "{cause}{}: killing it", words(status)),
             Self::Failed { cause, failures, delay } => {
                 write!(f, "{cause}; failure {failures} in a row, starting again in {delay:?}")
+            }
+            Self::Drilled { cause, delay } => {
+                write!(f, "{cause}, in a drill; starting again in {delay:?}")
             }
             Self::Misconfigured { code, delay } => write!(
                 f,

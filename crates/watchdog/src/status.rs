@@ -4,7 +4,11 @@
 //! Times are seconds since the start of the device, so that nothing has to be rewritten because
 //! time passes.
 
-use std::{fmt::Write as _, fs, io, path::Path};
+use std::{
+    fmt::{self, Write as _},
+    fs, io,
+    path::Path,
+};
 
 use serde::Serialize;
 use toml::{Table, Value};
@@ -35,6 +39,9 @@ pub struct Status {
     /// The hardware watchdog, where there is to be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hardware: Option<HardwareStatus>,
+    /// The last drill, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillStatus>,
     /// What is watched beside the services, as far as it can be measured.
     pub monitors: Vec<MonitorStatus>,
     /// In the order in which they are started.
@@ -60,6 +67,49 @@ pub struct HardwareStatus {
     pub nowayout: Option<bool>,
     /// What its driver says about the last reset, in words; empty where it says nothing.
     pub boot_status: String,
+}
+
+/// A drill: a service was made to fail on purpose. Times are from its begin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DrillStatus {
+    /// Counts drills since the watchdog started, from 1; after 255 comes 0.
+    pub number: u8,
+    /// The service.
+    pub service: String,
+    /// `kill`, `hang` or `starve`.
+    pub fault: String,
+    /// `running`, `recovered`, `failed` (it did not come back), `stopped` (on request), `refused`
+    /// (not as things are) or `skipped` (never with this configuration).
+    pub outcome: String,
+    /// Why, in words; may be empty.
+    pub reason: String,
+    /// How long it may take.
+    pub patience_seconds: u64,
+    /// After how long the watchdog knew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noticed_ms: Option<u64>,
+    /// After how long its process was gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_ms: Option<u64>,
+    /// After how long it was up again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub up_ms: Option<u64>,
+}
+
+impl fmt::Display for DrillStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.fault, self.outcome)?;
+        let times =
+            [("noticed", self.noticed_ms), ("ended", self.ended_ms), ("up again", self.up_ms)];
+        for (what, time) in times {
+            if let Some(time) = time {
+                write!(f, ", {what} after {}.{:03} s", time / 1000, time % 1000)?;
+            }
+        }
+        let say = if self.reason.is_empty() { "" } else { ": " };
+        write!(f, "{say}{}", self.reason)
+    }
 }
 
 /// What is watched.
@@ -138,6 +188,30 @@ pub fn pid(status: &Table) -> Option<i32> {
 /// Why services run in safe mode, if they do.
 pub fn safe_mode(status: &Table) -> Option<&str> {
     status.get("safe-mode")?.as_str()
+}
+
+/// The last drill, if there was one.
+pub fn drill(status: &Table) -> Option<DrillStatus> {
+    let drill = status.get("drill")?.as_table()?;
+    let [service, fault, outcome, reason] =
+        ["service", "fault", "outcome", "reason"].map(|key| text(drill, key).to_owned());
+    let time = |key| drill.contains_key(key).then(|| number(drill, key));
+    Some(DrillStatus {
+        number: number(drill, "number").try_into().ok()?,
+        service,
+        fault,
+        outcome,
+        reason,
+        patience_seconds: number(drill, "patience-seconds"),
+        noticed_ms: time("noticed-ms"),
+        ended_ms: time("ended-ms"),
+        up_ms: time("up-ms"),
+    })
+}
+
+/// The names of the services, in their order.
+pub fn services(status: &Table) -> Vec<&str> {
+    tables(status, "services").map(|service| text(service, "name")).collect()
 }
 
 fn text<'a>(table: &'a Table, key: &str) -> &'a str {
@@ -234,12 +308,18 @@ pub fn describe_record(record: &Table) -> String {
     for (name, service) in entries(record, "services") {
         let Some(service) = service.as_table() else { continue };
         let (cause, words) = (text(service, "cause"), text(service, "last-words"));
-        let _ = write!(page, "{name} failed {}, last: {cause}", times(number(service, "failures")));
-        let say = if words.is_empty() { "" } else { "; it said: " };
-        let _ = writeln!(page, "{say}{words}");
+        if let failures @ 1.. = number(service, "failures") {
+            let _ = write!(page, "{name} failed {}, last: {cause}", times(failures));
+            let say = if words.is_empty() { "" } else { "; it said: " };
+            let _ = writeln!(page, "{say}{words}");
+        }
         let lines = service.get("last-lines").and_then(Value::as_array);
         for line in lines.into_iter().flatten().filter_map(Value::as_str) {
             let _ = writeln!(page, "  | {line}");
+        }
+        if let drills @ 1.. = number(service, "drills") {
+            let last = text(service, "last-drill");
+            let _ = writeln!(page, "{name} drilled {}, last: {last}", times(drills));
         }
     }
     page
@@ -345,6 +425,7 @@ mod tests {
                 nowayout: Some(true),
                 boot_status: "the hardware watchdog was not fed".to_owned(),
             }),
+            drill: None,
             monitors: vec![MonitorStatus {
                 what: "data-space".to_owned(),
                 value: 7,

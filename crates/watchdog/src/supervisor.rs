@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
+    drill::{Fault, NoDrill},
     escalation::Condition,
     service::{Action, Broken, Event, Health, Policy, Service},
 };
@@ -137,6 +138,29 @@ impl Supervisor {
             Verdict::Feed if self.members.iter().any(ailing) => Condition::Ailing,
             Verdict::Feed => Condition::Well,
         }
+    }
+
+    /// Brings a fault about in one service; how long it may take until it is up again.
+    ///
+    /// # Errors
+    ///
+    /// When any service isn't well, or the fault would not be noticed.
+    pub fn drill(
+        &mut self,
+        now: Instant,
+        index: Index,
+        fault: Fault,
+    ) -> Result<(Duration, Vec<Step>), NoDrill> {
+        let not_now = |why: &str| NoDrill::NotNow(why.to_owned());
+        if self.aim != Aim::Run {
+            return Err(not_now("all services are being stopped"));
+        }
+        let member = self.members.get(index).ok_or_else(|| not_now("there is no such service"))?;
+        let patience = member.service.bears(fault)?;
+        if !self.members.iter().all(|member| member.service.is_settled()) {
+            return Err(not_now("another service is not up, or was not up for long enough"));
+        }
+        Ok((patience, self.handle(now, index, Event::Drill(fault))))
     }
 
     /// The services, in their order.

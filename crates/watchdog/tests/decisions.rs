@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use peercam_heartbeat::message::{Message, Progress, Watchdog};
 use peercam_watchdog::{
+    drill::Fault,
     service::{Action, Broken, Cause, Event, Exit, Note, Policy, Restart},
     supervisor::{Index, Supervisor, Verdict},
 };
@@ -513,6 +514,8 @@ fn anything() -> impl Strategy<Value = (u64, Index, Event)> {
         3 => message,
         2 => (0..4).prop_map(|code| Event::Exited(Exit::Code(code))),
         4 => Just(Event::Tick),
+        1 => (0..3usize).prop_map(|fault| Event::Drill(Fault::ALL[fault])),
+        1 => Just(Event::EndDrill),
     ];
     (0..40_000u64, 0..2usize, event)
 }
@@ -539,7 +542,9 @@ proptest! {
                         prop_assert!(!running[index], "started while it runs");
                         running[index] = true;
                     }
-                    Action::Terminate | Action::Kill => prop_assert!(running[index]),
+                    Action::Terminate | Action::Kill | Action::Suspend | Action::Resume => {
+                        prop_assert!(running[index]);
+                    }
                     Action::Note(_) => {}
                 }
             }
