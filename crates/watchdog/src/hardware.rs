@@ -260,11 +260,9 @@ impl Armed {
 fn remark(wish: Duration, granted: Duration) -> Option<String> {
     let follows = match granted {
         _ if granted == wish => return None,
-        _ if granted > wish => "what hangs is reset that much later".to_owned(),
-        _ if granted < ROOM => {
-            "a busy device may be reset for nothing, and a reboot be cut off".to_owned()
-        }
-        _ => format!("it is fed every {:?}", granted / FEEDS_IN_TIME),
+        _ if granted > wish => "what hangs is reset that much later",
+        _ if granted < ROOM => "a busy device may be reset for nothing, and a reboot be cut off",
+        _ => "it is fed that much more often",
     };
     Some(format!("timeout {granted:?} granted, {wish:?} wished: {follows}"))
 }
@@ -291,7 +289,10 @@ mod tests {
             remark(15, 60).unwrap(),
             "timeout 60s granted, 15s wished: what hangs is reset that much later"
         );
-        assert_eq!(remark(60, 15).unwrap(), "timeout 15s granted, 60s wished: it is fed every 5s");
+        assert_eq!(
+            remark(60, 15).unwrap(),
+            "timeout 15s granted, 60s wished: it is fed that much more often"
+        );
         assert!(remark(15, 2).unwrap().ends_with("reset for nothing, and a reboot be cut off"));
     }
 }
