@@ -35,6 +35,7 @@ Environment:
   NOTIFY_SOCKET, WATCHDOG_USEC
                     set by peercam-watchdog or systemd: readiness and heartbeats go there
   PEERCAM_SAFE_MODE set by peercam-watchdog: why the camera is in safe mode; it is told to who asks
+  PEERCAM_STATUS    set by peercam-watchdog: the file with what it tells of the device, for peercamctl status
 
 Exit codes: 0 ended by a signal; 1 could not run; 2 wrong arguments or configuration.";
 

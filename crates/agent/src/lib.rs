@@ -8,6 +8,7 @@
 //! | [`logging`] | the log on standard error |
 //! | [`agent`] | the loop that holds everything together |
 //! | [`identity`] | the camera's key, and the room that belongs to it |
+//! | [`device`] | what the watchdog tells of the device |
 //! | [`key_file`] | Ed25519 keys in files |
 //! | [`access`] | who may watch |
 //! | [`network_watch`] | notices when this machine's network changes |
@@ -43,6 +44,7 @@ pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod control_socket;
+pub mod device;
 pub mod durable;
 pub mod ems;
 pub mod hosts;

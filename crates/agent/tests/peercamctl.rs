@@ -7,7 +7,10 @@ use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixDatagram, UnixStream},
+    },
     path::Path,
     process::{Command, Stdio},
     time::{SystemTime, UNIX_EPOCH},
@@ -352,6 +355,35 @@ fn any_program_can_ask_in_json() {
     assert!(answers.iter().all(|answer| answer["status"] == "SUCCESS"), "{answers:?}");
     assert_eq!(answers[0]["data"]["hosts"].as_array().unwrap().len(), 0);
     assert_eq!(answers[2]["data"]["webrtc"][0]["roomid"], "a");
+}
+
+#[test]
+fn what_the_watchdog_knows_of_the_device_is_told() {
+    let mut camera = Camera::start_with(|state| {
+        format!("state-dir = {state:?}\ncontrol = {{ socket = {:?} }}", state.join("control.sock"))
+    });
+    assert!(camera.json("status")["data"].get("device").is_none());
+    camera.kill();
+    let (notify, status) = (camera.state.path().join("notify"), camera.state.path().join("status"));
+    let _supervisor = UnixDatagram::bind(&notify).unwrap();
+    // As the watchdog's test in crates/watchdog/tests/status.rs finds it.
+    let text = "resetting = false\n[record]\nboots = 12\nresets-in-a-row = 2\n\
+                earlier-seconds = 9000\n[record.services.agent]\nfailures = 3\n\
+                [[record.resets]]\nat-seconds = 9000\nkind = \"hardware\"\nreason = \"time ran out\"\n";
+    std::fs::write(&status, text).unwrap();
+    camera.environment = vec![("NOTIFY_SOCKET", notify), ("PEERCAM_STATUS", status.clone())];
+    camera.begin();
+    let device = &camera.json("status")["data"]["device"];
+    assert_eq!((&device["starts"], &device["resets_in_a_row"]), (&12.into(), &2.into()));
+    assert_eq!(device["last_reset"]["kind"], "hardware");
+    assert!(device["uptime_seconds"].as_u64().unwrap() > 0, "{device}");
+    let (_, out, _) = camera.ctl("status");
+    for words in ["start 12, services failed 3 times", ": time ran out, the last of 2 in a row"] {
+        assert!(out.contains(words), "{words:?} is not in {out}");
+    }
+    // A file that is gone takes nothing else with it.
+    std::fs::remove_file(&status).unwrap();
+    assert!(camera.json("status")["data"].get("device").is_none());
 }
 
 /// The token of a link, as a door sees it at this moment.

@@ -10,6 +10,7 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -29,6 +30,7 @@ pub struct Notifier {
     interval: Option<Duration>,
     ready_owed: AtomicBool,
     safe_mode: Option<String>,
+    watchdog_status: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ struct Supervisor {
 impl Notifier {
     /// Looks for a supervisor in the environment of this process: `NOTIFY_SOCKET` (a path, or
     /// `@name` for an abstract socket, `unix(7)`), `WATCHDOG_USEC` and `WATCHDOG_PID`; and with it
-    /// `PEERCAM_SAFE_MODE`.
+    /// `PEERCAM_SAFE_MODE` and `PEERCAM_STATUS`.
     ///
     /// # Errors
     ///
@@ -57,6 +59,7 @@ impl Notifier {
                 interval: None,
                 ready_owed: AtomicBool::new(false),
                 safe_mode: None,
+                watchdog_status: None,
             });
         };
         let address = socket_address(&name)?;
@@ -67,6 +70,7 @@ impl Notifier {
             interval: heartbeat_interval(var("WATCHDOG_USEC"), var("WATCHDOG_PID"))?,
             ready_owed: AtomicBool::new(false),
             safe_mode: var("PEERCAM_SAFE_MODE").map(|reason| reason.to_string_lossy().into_owned()),
+            watchdog_status: var("PEERCAM_STATUS").map(PathBuf::from),
         })
     }
 
@@ -129,6 +133,12 @@ impl Notifier {
     /// mode.
     pub fn safe_mode(&self) -> Option<&str> {
         self.safe_mode.as_deref()
+    }
+
+    /// The file in which `peercam-watchdog` tells how the device is (`PEERCAM_STATUS`); None without
+    /// it.
+    pub fn watchdog_status(&self) -> Option<&Path> {
+        self.watchdog_status.as_deref()
     }
 
     /// Whether the message is with the supervisor, or there is none to have it.
@@ -277,6 +287,10 @@ mod tests {
         assert_eq!(notifier(&[socket]).unwrap().safe_mode(), None);
         assert_eq!(notifier(&[reason]).unwrap().safe_mode(), None);
         assert_eq!(notifier(&[socket, reason]).unwrap().safe_mode(), Some("3 resets in a row"));
+        let file = ("PEERCAM_STATUS", "/run/status.toml");
+        assert_eq!(notifier(&[file]).unwrap().watchdog_status(), None);
+        let notifier = notifier(&[socket, file]).unwrap();
+        assert_eq!(notifier.watchdog_status(), Some(Path::new("/run/status.toml")));
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //! written is said once.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use crate::{log, status::Status};
+use crate::{
+    log,
+    status::{FILE_NAME, Status},
+};
 
 /// Least time between two changes of what is told about the moment.
 const SHOW_PAUSE: Duration = Duration::from_secs(1);
@@ -15,6 +18,7 @@ const SHOW_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Board {
     folder: PathBuf,
+    file: PathBuf,
     shown: Option<Status>,
     /// When it may be told again; in the past where it may now.
     pub due: Instant,
@@ -24,7 +28,13 @@ pub(crate) struct Board {
 impl Board {
     /// In this folder, from now on.
     pub fn new(folder: PathBuf, now: Instant) -> Self {
-        Self { folder, shown: None, due: now, complained: false }
+        let file = folder.join(FILE_NAME);
+        Self { folder, file, shown: None, due: now, complained: false }
+    }
+
+    /// Where it is told.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Tells it, if that is news.

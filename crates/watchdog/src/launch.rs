@@ -30,6 +30,17 @@ pub struct Launch {
     account: Option<Account>,
 }
 
+/// What a service is told about its supervisor.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// Where it is heard (`NOTIFY_SOCKET`).
+    pub notify_socket: &'a str,
+    /// Where it can read how things are (`PEERCAM_STATUS`), if that is told.
+    pub status: Option<&'a Path>,
+    /// Why it is to run in safe mode (`PEERCAM_SAFE_MODE`), if it is to.
+    pub safe_mode: Option<&'a str>,
+}
+
 /// Who a service runs as.
 #[derive(Debug)]
 struct Account {
@@ -97,19 +108,14 @@ impl Launch {
     }
 
     /// Starts the process, the leader of a session and process group of its own. It dies with the
-    /// watchdog (`PR_SET_PDEATHSIG`), and can gain no rights (`PR_SET_NO_NEW_PRIVS`). `safe_mode`
-    /// says why it is to run in safe mode, if it is to. What it prints goes to `output`.
+    /// watchdog (`PR_SET_PDEATHSIG`), and can gain no rights (`PR_SET_NO_NEW_PRIVS`). What it
+    /// prints goes to `output`.
     ///
     /// # Errors
     ///
     /// In a sentence, when it can't be started.
-    pub fn start(
-        &self,
-        notify_socket: &str,
-        safe_mode: Option<&str>,
-        output: PipeWriter,
-    ) -> Result<Pid, String> {
-        let mut command = self.command(notify_socket, safe_mode);
+    pub fn start(&self, told: Told<'_>, output: PipeWriter) -> Result<Pid, String> {
+        let mut command = self.command(told);
         let errors = output.try_clone().map_err(|error| error.to_string())?;
         command.stdout(output).stderr(errors);
         let watchdog = unistd::getpid();
@@ -129,11 +135,11 @@ impl Launch {
         }
     }
 
-    fn command(&self, notify_socket: &str, safe_mode: Option<&str>) -> Command {
+    fn command(&self, told: Told<'_>) -> Command {
         let service = &self.service;
         let normal = (&service.program, &service.arguments);
         let safe = service.safe_command.as_ref().map(|(program, arguments)| (program, arguments));
-        let (program, arguments) = safe.filter(|_| safe_mode.is_some()).unwrap_or(normal);
+        let (program, arguments) = safe.filter(|_| told.safe_mode.is_some()).unwrap_or(normal);
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -141,7 +147,7 @@ impl Launch {
             .stdin(Stdio::null())
             .env_clear()
             .env("PATH", SEARCH_PATH)
-            .env("NOTIFY_SOCKET", notify_socket);
+            .env("NOTIFY_SOCKET", told.notify_socket);
         if let Some(Account { user, .. }) = &self.account {
             command.env("USER", &user.name).env("LOGNAME", &user.name).env("HOME", &user.dir);
         }
@@ -149,7 +155,10 @@ impl Launch {
             command.env("WATCHDOG_USEC", usec.to_string());
         }
         command.envs(&service.environment);
-        if let Some(reason) = safe_mode {
+        if let Some(file) = told.status {
+            command.env("PEERCAM_STATUS", file);
+        }
+        if let Some(reason) = told.safe_mode {
             command.env("PEERCAM_SAFE_MODE", reason);
         }
         command

@@ -7,6 +7,7 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::UnixDatagram,
     },
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -19,6 +20,11 @@ use nix::{
     unistd::{Pid, getsid},
 };
 use peercam_heartbeat::message::{MAX_SIZE, Message};
+
+use crate::log;
+
+/// Least time between two log lines about refused messages.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 
 /// An abstract socket with a name that the kernel chose: nobody can have taken it before, no
 /// folder must be writable, and nothing is left behind.
@@ -110,4 +116,28 @@ impl AsFd for NotifySocket {
 /// unless it is the main process, which stays a zombie until its last words are heard.
 pub fn belongs_to(sender: Pid, main: Pid) -> bool {
     sender == main || getsid(Some(sender)) == Ok(main)
+}
+
+/// Messages that were not taken: a line now and then, however many they are.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Refusals {
+    /// One more.
+    pub fn log(&mut self, reason: &str) {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now < last + REFUSAL_PAUSE) {
+            self.unsaid += 1;
+            return;
+        }
+        let others = match std::mem::take(&mut self.unsaid) {
+            0 => String::new(),
+            unsaid => format!(" (and {unsaid} more since the last such line)"),
+        };
+        log::warn(format_args!("ignored {reason}{others}"));
+        self.last = Some(now);
+    }
 }

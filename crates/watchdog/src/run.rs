@@ -33,9 +33,9 @@ use crate::{
     hardware::Hardware,
     keeper::{self, Keeper},
     ladder::{Ladder, Reboot},
-    launch::Launch,
+    launch::{Launch, Told},
     log, memory, monitor,
-    notify::{NotifySocket, Received, belongs_to},
+    notify::{NotifySocket, Received, Refusals, belongs_to},
     reaper::{self, Children},
     record::{Kind, Reset, Traces},
     service::{Action, Event, Exit, Note, Policy, Service},
@@ -47,8 +47,6 @@ use crate::{
 /// Most notify messages that are read before everything else has its turn: a flood keeps the
 /// hardware from nothing.
 const MESSAGES_A_TURN: usize = 64;
-/// Least time between two log lines about refused messages.
-const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
 /// How long strays may take to die at the end.
 const STRAYS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long storage may take to write down why the device is to be reset.
@@ -511,12 +509,13 @@ impl Watchdog {
     fn start(&mut self, index: Index) -> Event {
         let launch = &self.launches[index];
         let safe_mode = self.ladder.as_ref().and_then(|ladder| ladder.escalation.safe_mode());
-        let started = self
-            .collector
-            .begin(index)
-            .map_err(|error| error.to_string())
-            .and_then(|output| launch.start(self.socket.name(), safe_mode.as_deref(), output));
-        match started {
+        let told = Told {
+            notify_socket: self.socket.name(),
+            status: self.board.as_ref().map(Board::file),
+            safe_mode: safe_mode.as_deref(),
+        };
+        let output = self.collector.begin(index).map_err(|error| error.to_string());
+        match output.and_then(|output| launch.start(told, output)) {
             Ok(pid) => {
                 log::info(format_args!("{}: started as process {pid}", launch.name()));
                 self.running[index] = Some(pid);
@@ -660,28 +659,5 @@ fn tell_people(name: &str, note: &Note) {
         | Note::Drilled { .. }
         | Note::Misconfigured { .. }
         | Note::StopTimeout(_) => log::warn(line),
-    }
-}
-
-/// Messages that were not taken: a line now and then, however many they are.
-#[derive(Debug, Default)]
-struct Refusals {
-    last: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Refusals {
-    fn log(&mut self, reason: &str) {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now < last + REFUSAL_PAUSE) {
-            self.unsaid += 1;
-            return;
-        }
-        let others = match std::mem::take(&mut self.unsaid) {
-            0 => String::new(),
-            unsaid => format!(" (and {unsaid} more since the last such line)"),
-        };
-        log::warn(format_args!("ignored {reason}{others}"));
-        self.last = Some(now);
     }
 }

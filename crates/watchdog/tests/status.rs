@@ -47,6 +47,32 @@ fn services_are_shown_with_their_own_words_and_what_was_recorded() {
 }
 
 #[test]
+fn services_can_read_how_the_device_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = "sleep 0.1; until grep -q 'failures = 1' $PEERCAM_STATUS; do sleep 0.1; done; \
+                 cat $PEERCAM_STATUS; exec sleep 60";
+    let agent =
+        format!("[ -e {0:?} ] || {{ touch {0:?}; exit 3; }}; {agent}", folder.path().join("once"));
+    let record = "version = 1\nboots = 1\nboot-id = \"another\"\nuptime-seconds = 9000\n";
+    fs::create_dir(folder.path().join("state")).unwrap();
+    fs::write(folder.path().join("state/record.toml"), record).unwrap();
+    let mut watchdog = Watchdog::start(&(folders(&folder) + &script("agent", &agent)));
+    // What the agent reads (crates/agent/src/device.rs).
+    for line in ["resetting = false", "[record]", "boots = 2", "resets-in-a-row = 1"] {
+        watchdog.prints(line);
+    }
+    watchdog.prints("[record.services.agent]");
+    watchdog.prints("failures = 1");
+    for line in ["earlier-seconds = 9000", "[[record.resets]]", "kind = \"unknown\"", "reason = "] {
+        until(line, || {
+            let text = fs::read_to_string(folder.path().join("run/status.toml"));
+            text.is_ok_and(|text| text.contains(line))
+        });
+    }
+    watchdog.stop();
+}
+
+#[test]
 fn without_a_watchdog_the_record_is_shown_and_it_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let config = folders(&folder) + &script("agent", "exec sleep 60");

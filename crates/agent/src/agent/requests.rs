@@ -10,7 +10,7 @@ use crate::{
         Answer, Asked, Request,
         messages::{HostStatus, Status, ViewerStatus, Wanted},
     },
-    ems,
+    device, ems,
     hosts::{Host, HostId},
     share::{self, Place},
 };
@@ -142,6 +142,7 @@ impl Agent<'_> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
             safe_mode: self.notifier.safe_mode().map(str::to_owned),
+            device: self.notifier.watchdog_status().and_then(device::read),
             key: self.access.public_key(),
             door: self.access.door(),
             hosts: hosts.collect(),

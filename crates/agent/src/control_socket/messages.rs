@@ -207,6 +207,9 @@ pub struct Status {
     /// Why the watchdog runs it in safe mode, in words; missing otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safe_mode: Option<String>,
+    /// What its watchdog tells of the device; missing without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceStatus>,
     /// The camera's key.
     pub key: PublicKey,
     /// Who may come into its rooms.
@@ -217,6 +220,35 @@ pub struct Status {
     pub max_viewers: usize,
     /// Those who watch.
     pub viewers: Vec<ViewerStatus>,
+}
+
+/// How the device is, as `peercam-watchdog` tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// For how long it has run, in seconds.
+    pub uptime_seconds: u64,
+    /// How often it was started.
+    pub starts: u64,
+    /// Resets without a while of running well, or a stop on purpose, in between.
+    pub resets_in_a_row: u64,
+    /// The latest reset; missing where none is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reset: Option<ResetStatus>,
+    /// Whether it is about to be reset.
+    pub resetting: bool,
+    /// How often the watchdog's services failed.
+    pub failures: u64,
+}
+
+/// A reset of the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetStatus {
+    /// For how long the device has run since, in seconds. Time without power doesn't count.
+    pub seconds_ago: u64,
+    /// Who did it: `watchdog`, `kernel`, `hardware` or `unknown`.
+    pub kind: String,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// A room that the camera waits in, or is on its way to.

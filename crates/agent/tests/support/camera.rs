@@ -18,6 +18,8 @@ pub struct Camera {
     pub state: TempDir,
     config: PathBuf,
     process: Option<Child>,
+    /// Beside the test's own.
+    pub environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Camera {
@@ -32,7 +34,7 @@ impl Camera {
         let state = TempDir::new().unwrap();
         let file = state.path().join("agent.toml");
         std::fs::write(&file, config(state.path())).unwrap();
-        let mut camera = Self { state, config: file, process: None };
+        let mut camera = Self { state, config: file, process: None, environment: Vec::new() };
         camera.begin();
         camera
     }
@@ -44,6 +46,7 @@ impl Camera {
             .arg(&self.config)
             .env_remove("NOTIFY_SOCKET")
             .env_remove("RUST_LOG")
+            .envs(self.environment.iter().cloned())
             .stderr(log)
             .spawn()
             .unwrap();

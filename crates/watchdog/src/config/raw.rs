@@ -455,8 +455,8 @@ fn check_name(name: &str) -> Result<(), String> {
 
 /// Variables that say how to reach the watchdog, without which a service could not be heard, and
 /// in which mode it is.
-const OWN_VARIABLES: [&str; 4] =
-    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "PEERCAM_SAFE_MODE"];
+const OWN_VARIABLES: [&str; 5] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "PEERCAM_STATUS", "PEERCAM_SAFE_MODE"];
 
 fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), String> {
     for (name, value) in environment {

@@ -1,6 +1,9 @@
 //! `peercamctl status`
 
-use peercam_agent::control_socket::{Request, messages::Status};
+use peercam_agent::control_socket::{
+    Request,
+    messages::{DeviceStatus, Status},
+};
 
 use peercam_protocol::signalling::Door;
 
@@ -24,6 +27,24 @@ impl Arguments {
     }
 }
 
+fn describe_device(device: &DeviceStatus) -> String {
+    let DeviceStatus { starts, failures, .. } = device;
+    let up = words::duration(device.uptime_seconds);
+    let mut text = format!("device up {up}, start {starts}, services failed {failures} times\n");
+    if device.resetting {
+        text += "the device is about to be reset: see the watchdog's log\n";
+    }
+    if let Some(reset) = &device.last_reset {
+        let ago = words::duration(reset.seconds_ago);
+        text += &format!("last reset ({}) {ago} ago: {}", reset.kind, reset.reason);
+        text += &match device.resets_in_a_row {
+            0 | 1 => "\n".to_owned(),
+            row => format!(", the last of {row} in a row\n"),
+        };
+    }
+    text
+}
+
 fn describe(status: &Status, now: u64) -> String {
     let Status { version, uptime_seconds, key, .. } = status;
     let up = words::duration(*uptime_seconds);
@@ -34,6 +55,9 @@ fn describe(status: &Status, now: u64) -> String {
     let mut text = format!("peercam-agent {version}, up {up}\nkey {key}\ndoor {door}\n");
     if let Some(reason) = &status.safe_mode {
         text += &format!("safe mode, because of {reason}: see the watchdog's log\n");
+    }
+    if let Some(device) = &status.device {
+        text += &describe_device(device);
     }
     if status.hosts.is_empty() {
         text += "waits in no room: set rendezvous.urls, or add one with peercamctl startWebRTC\n";
