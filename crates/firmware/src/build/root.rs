@@ -126,6 +126,9 @@ fn add_modules(tree: &mut Tree, kernel: &Kernel, modules: &[Module]) -> Result<(
     tree.write(&folder.join("modules.dep"), modules::dependency_file(modules).as_bytes(), OWN)
 }
 
+/// How `/etc/inittab` begins the line that starts the watchdog.
+const WATCHDOG: &str = "::respawn:/usr/bin/peercam-watchdog";
+
 /// What follows from the board's file.
 fn add_generated(tree: &mut Tree, board: &Board) -> Result<(), Error> {
     let lines = |words: &[String]| words.iter().map(|word| format!("{word}\n")).collect::<String>();
@@ -145,6 +148,8 @@ fn add_generated(tree: &mut Tree, board: &Board) -> Result<(), Error> {
         inittab.push_str(&format!("::respawn:{program}\n"));
     }
     if board.serial_shell {
+        // Whoever sits there wants to see everything; other consoles have warnings.
+        inittab = inittab.replace(WATCHDOG, &format!("{WATCHDOG} --console all"));
         for console in &board.consoles {
             inittab.push_str(&format!("{console}::respawn:-/bin/sh\n"));
         }
@@ -315,4 +320,13 @@ impl Tree {
 
 fn mode(path: &Path, mode: u32) -> Result<(), Error> {
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| at(path, error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_watchdog_can_be_told_what_to_show() {
+        let inittab = include_str!("../../../../rootfs-overlay/etc/inittab");
+        assert!(inittab.contains(super::WATCHDOG));
+    }
 }
