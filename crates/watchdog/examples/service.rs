@@ -13,6 +13,8 @@
 //! | `extend=N` | asks for N milliseconds of patience |
 //! | `sleep=N` | does nothing for N milliseconds |
 //! | `hang` | does nothing, for ever |
+//! | `grow=N` | takes N MiB of memory more |
+//! | `flood=N` | sends N status messages as fast as it can, and waits where it has to |
 //! | `trigger` | asks to be restarted |
 //! | `stopping` | says that it begins to end |
 //! | `exit=N` | ends |
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     println!("service {} begins, told of {socket:?}", std::process::id());
     let interval = notifier.interval().unwrap_or(Duration::from_secs(1));
     let mut done = 0;
+    let mut memory = Vec::new();
     for step in env::args().skip(1) {
         let (verb, value) = step.split_once('=').unwrap_or((&step, ""));
         let number = || value.parse::<u32>().unwrap_or(0);
@@ -65,6 +68,8 @@ fn main() -> ExitCode {
             "hang" => loop {
                 sleep(Duration::from_secs(3600));
             },
+            "grow" => memory.push(vec![1_u8; number() as usize * 1024 * 1024]),
+            "flood" => flood(&socket, number()),
             "trigger" => trigger(&socket),
             "stopping" => notifier.stopping(),
             "exit" => return ExitCode::from(number() as u8),
@@ -77,13 +82,28 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// `Notifier` never waits, and has no word for this.
+fn flood(socket: &str, count: u32) {
+    for number in 0..count {
+        let status = Some(format!("message {number} of {count}"));
+        send(socket, &Message { status, ..Message::default() });
+    }
+    println!("{count} messages sent");
+}
+
 /// `Notifier` has no word for this on purpose: a service of ours that knows itself to be broken
 /// ends. Others may say it.
 fn trigger(socket: &str) {
+    send(socket, &Message { watchdog: Some(Watchdog::Trigger), ..Message::default() });
+}
+
+fn send(socket: &str, message: &Message) {
     use std::os::{linux::net::SocketAddrExt, unix::net};
-    let message = Message { watchdog: Some(Watchdog::Trigger), ..Message::default() };
-    let name = socket.strip_prefix('@').unwrap_or(socket);
-    let sent = net::SocketAddr::from_abstract_name(name).and_then(|address| {
+    let address = match socket.strip_prefix('@') {
+        Some(name) => net::SocketAddr::from_abstract_name(name),
+        None => net::SocketAddr::from_pathname(socket),
+    };
+    let sent = address.and_then(|address| {
         net::UnixDatagram::unbound()?.send_to_addr(&message.encode(), &address)
     });
     if let Err(error) = sent {

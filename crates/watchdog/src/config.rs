@@ -2,20 +2,28 @@
 //! sees ([`Config`]), checked. Every key is documented in the file that is installed on cameras,
 //! `rootfs-overlay/etc/peercam/watchdog.toml`.
 //!
+//! A mistake in one `[[service]]` or `[[monitor]]` harms only that one ([`Refusal`]); any other
+//! makes the file useless ([`ConfigError`]).
+//!
 //! Nothing here asks the machine; whether users and programs exist is [`crate::launch`]'s part, so
 //! that a configuration can be read on a machine that it isn't for.
 
+mod order;
 mod raw;
+mod sections;
 
 use std::{
     collections::BTreeMap,
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde::Deserialize;
+use toml::de::DeTable;
 
+use self::sections::Sections;
 use crate::{escalation::Limits, monitor, service::Policy};
 
 /// A configuration that makes sense.
@@ -36,8 +44,21 @@ pub struct Config {
     pub escalation: Option<EscalationConfig>,
     /// What is watched beside the services; subjects differ.
     pub monitors: Vec<monitor::Limits>,
-    /// In the order in which they are started; at least one; names differ.
+    /// In the order in which they are started; names differ.
     pub services: Vec<ServiceConfig>,
+    /// What is wrong in the file and was left out; in the order of the file.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A section that makes no sense and is left out, or several that make none together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The services it is about; none for another section.
+    pub services: Vec<String>,
+    /// Line of the file, from 1.
+    line: usize,
+    /// File, line, what is wrong, and what would be right.
+    pub problem: String,
 }
 
 /// The hardware watchdog.
@@ -107,8 +128,15 @@ pub struct ServiceConfig {
     pub environment: BTreeMap<String, String>,
     /// Where it runs.
     pub working_directory: PathBuf,
+    /// Services that are to be up before it is started the first time; each is one of
+    /// [`Config::services`], before this one.
+    pub after: Vec<String>,
     /// Whether the device is useless without it.
     pub critical: bool,
+    /// Most file descriptors of each of its processes (`RLIMIT_NOFILE`); None: as the watchdog's.
+    pub open_files: Option<u32>,
+    /// Most processes and threads of all of it together; None: no limit.
+    pub tasks: Option<u32>,
     /// How it is treated.
     pub policy: Policy,
 }
@@ -164,19 +192,37 @@ impl Config {
     ///
     /// Every [`ConfigError`] but [`ConfigError::Read`].
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        let raw: raw::Config = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+        let syntax = |error: toml::de::Error| ConfigError::Syntax {
             file: file.to_owned(),
-            line: error.span().map_or(1, |span| line_of(text, span.start)),
-            message: error.message().lines().collect::<Vec<_>>().join(" "),
+            line: line_of(text, error.span()),
+            message: one_line(&error),
+        };
+        let mut root = DeTable::parse(text).map_err(syntax)?;
+        let sections = Sections::take(root.get_mut()).map_err(|(span, message)| {
+            ConfigError::Syntax { file: file.to_owned(), line: line_of(text, Some(span)), message }
         })?;
-        raw.check().map_err(|(place, message)| ConfigError::Value {
-            file: file.to_owned(),
-            place,
-            message,
-        })
+        let common = toml::de::Deserializer::from(root);
+        let common: raw::Config = serde::Deserialize::deserialize(common).map_err(syntax)?;
+        let value = |(place, message)| ConfigError::Value { file: file.to_owned(), place, message };
+        let mut config = common.check().map_err(value)?;
+        for refused in sections.read_into(&mut config) {
+            let line = line_of(text, Some(refused.span));
+            let problem = format!("{file}:{line}: {}", refused.message);
+            config.refusals.push(Refusal { services: refused.services, line, problem });
+        }
+        config.refusals.sort_by_key(|refusal| refusal.line);
+        if config.services.is_empty() && config.refusals.is_empty() {
+            return Err(value(("[[service]]".into(), "there is none: name at least one".into())));
+        }
+        Ok(config)
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
+    let offset = span.map_or(0, |span| span.start);
     1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count()
+}
+
+fn one_line(error: &toml::de::Error) -> String {
+    error.message().lines().collect::<Vec<_>>().join(" ")
 }

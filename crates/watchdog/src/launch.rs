@@ -2,31 +2,35 @@
 //! on this machine, and starts the process without any of the watchdog's rights.
 
 use std::{
-    fs,
+    ffi::OsStr,
+    fs::{self, File},
     io::{self, PipeWriter},
     os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use nix::{
+    errno::Errno,
     sys::{
         prctl,
+        resource::{Resource, rlim_t, setrlimit},
         signal::{SigSet, Signal},
     },
     unistd::{self, Gid, Group, Pid, Uid, User},
 };
 
-use crate::config::ServiceConfig;
+use crate::{config::ServiceConfig, notify::NotifySocket};
 
 /// Where services find programs; they get a clean environment, the same on every start.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A service that can be started on this machine.
+/// A service that can be started, as far as this machine has what it names.
 #[derive(Debug)]
 pub struct Launch {
     service: ServiceConfig,
+    /// Looked up with the first start, and kept: it is the same ever after.
     account: Option<Account>,
 }
 
@@ -34,7 +38,7 @@ pub struct Launch {
 #[derive(Debug, Clone, Copy)]
 pub struct Told<'a> {
     /// Where it is heard (`NOTIFY_SOCKET`).
-    pub notify_socket: &'a str,
+    pub notify_socket: &'a NotifySocket,
     /// Where it can read how things are (`PEERCAM_STATUS`), if that is told.
     pub status: Option<&'a Path>,
     /// Why it is to run in safe mode (`PEERCAM_SAFE_MODE`), if it is to.
@@ -42,64 +46,38 @@ pub struct Told<'a> {
 }
 
 /// Who a service runs as.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Account {
     user: User,
     groups: Vec<Gid>,
 }
 
-/// Why a service can't be started on this machine.
-#[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
-    /// No such user.
-    #[error(
-        "service {service:?}: there is no user {user:?} on this machine: add it to /etc/passwd"
-    )]
-    UnknownUser {
-        /// The service.
-        service: String,
-        /// The user.
-        user: String,
-    },
-    /// No such group.
-    #[error(
-        "service {service:?}: there is no group {group:?} on this machine: add it to /etc/group"
-    )]
-    UnknownGroup {
-        /// The service.
-        service: String,
-        /// The group.
-        group: String,
-    },
-    /// The program is missing, or no program.
-    #[error("service {service:?}: {}: {reason}", program.display())]
-    Program {
-        /// The service.
-        service: String,
-        /// The path.
-        program: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+/// Why a service could not be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartError {
+    /// What its configuration names isn't there, in a sentence: a reset would not change that.
+    Misconfigured(String),
+    /// In a sentence.
+    Failed(String),
 }
 
 impl Launch {
-    /// Looks up on this machine what the configuration names.
+    /// By this configuration.
+    pub fn new(service: ServiceConfig) -> Self {
+        Self { service, account: None }
+    }
+
+    /// Whether what the configuration names is on this machine.
     ///
     /// # Errors
     ///
-    /// When the program, the user or a group isn't there.
-    pub fn resolve(service: ServiceConfig) -> Result<Self, LaunchError> {
-        let safe = service.safe_command.as_ref().map(|(program, _)| program);
-        for program in [&service.program].into_iter().chain(safe) {
-            check_program(program).map_err(|reason| LaunchError::Program {
-                service: service.name.clone(),
-                program: program.clone(),
-                reason,
-            })?;
+    /// In a sentence, when the program, the user or a group isn't there.
+    pub fn check(&self) -> Result<(), String> {
+        let safe = self.service.safe_command.as_ref().map(|(program, _)| program);
+        for program in [&self.service.program].into_iter().chain(safe) {
+            check_program(program).map_err(|reason| format!("{}: {reason}", program.display()))?;
         }
-        let account = service.user.as_deref().map(|user| account(&service, user)).transpose()?;
-        Ok(Self { service, account })
+        self.find_account().map(drop)
     }
 
     /// Its name.
@@ -107,23 +85,52 @@ impl Launch {
         &self.service.name
     }
 
+    /// The memory that it may have, in bytes.
+    pub fn memory(&self) -> Option<u64> {
+        self.service.policy.memory
+    }
+
+    /// The processes and threads that it may have.
+    pub fn tasks(&self) -> Option<u32> {
+        self.service.tasks
+    }
+
     /// Starts the process, the leader of a session and process group of its own. It dies with the
-    /// watchdog (`PR_SET_PDEATHSIG`), and can gain no rights (`PR_SET_NO_NEW_PRIVS`). What it
-    /// prints goes to `output`.
+    /// watchdog (`PR_SET_PDEATHSIG`), and can gain no rights (`PR_SET_NO_NEW_PRIVS`). `door` is the
+    /// one of its control group; what it prints goes to `output`.
     ///
     /// # Errors
     ///
-    /// In a sentence, when it can't be started.
-    pub fn start(&self, told: Told<'_>, output: PipeWriter) -> Result<Pid, String> {
+    /// When it can't be started.
+    pub fn start(
+        &mut self,
+        told: Told<'_>,
+        door: Option<File>,
+        output: PipeWriter,
+    ) -> Result<Pid, StartError> {
+        if self.account.is_none() {
+            self.account = self.find_account().map_err(StartError::Misconfigured)?;
+        }
+        let failed = |error: io::Error| StartError::Failed(error.to_string());
+        if let Some(Account { user, .. }) = &self.account {
+            told.notify_socket.admit(user.uid).map_err(failed)?;
+        }
         let mut command = self.command(told);
-        let errors = output.try_clone().map_err(|error| error.to_string())?;
+        let errors = output.try_clone().map_err(failed)?;
         command.stdout(output).stderr(errors);
         let watchdog = unistd::getpid();
-        let account = self
-            .account
-            .as_ref()
-            .map(|Account { user, groups }| (user.uid, user.gid, groups.clone()));
-        let before_exec = move || prepare(watchdog, account.as_ref());
+        let account =
+            self.account.clone().map(|Account { user, groups }| (user.uid, user.gid, groups));
+        let open_files = self.service.open_files.map(rlim_t::from);
+        let before_exec = move || {
+            if let Some(limit) = open_files {
+                setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
+            }
+            if let Some(door) = &door {
+                unistd::write(door, b"0")?;
+            }
+            prepare(watchdog, account.as_ref())
+        };
         // SAFETY: the closure runs in the forked child, where other threads may have held locks:
         // it does nothing but system calls on values it owns; no lock, no allocation (an
         // `io::Error` from an errno has none), nothing shared with the parent.
@@ -131,7 +138,21 @@ impl Launch {
         match command.spawn() {
             // `as` loses nothing: a pid is a positive i32.
             Ok(child) => Ok(Pid::from_raw(child.id() as i32)),
-            Err(error) => Err(self.explain(&error)),
+            Err(error) => {
+                let reason = self.explain(command.get_program(), &error);
+                Err(match error.raw_os_error().map(Errno::from_raw) {
+                    Some(
+                        Errno::ENOENT
+                        | Errno::EACCES
+                        | Errno::EPERM
+                        | Errno::ENOEXEC
+                        | Errno::ENOTDIR
+                        | Errno::EISDIR
+                        | Errno::ELOOP,
+                    ) => StartError::Misconfigured(reason),
+                    _ => StartError::Failed(reason),
+                })
+            }
         }
     }
 
@@ -147,7 +168,7 @@ impl Launch {
             .stdin(Stdio::null())
             .env_clear()
             .env("PATH", SEARCH_PATH)
-            .env("NOTIFY_SOCKET", told.notify_socket);
+            .env("NOTIFY_SOCKET", told.notify_socket.name());
         if let Some(Account { user, .. }) = &self.account {
             command.env("USER", &user.name).env("LOGNAME", &user.name).env("HOME", &user.dir);
         }
@@ -165,19 +186,34 @@ impl Launch {
     }
 
     /// `execve(2)` says "No such file" of three different files.
-    fn explain(&self, error: &io::Error) -> String {
+    fn explain(&self, program: &OsStr, error: &io::Error) -> String {
         let folder = &self.service.working_directory;
         if !folder.is_dir() {
             return format!("working-directory {}: there is no such folder", folder.display());
         }
-        let program = self.service.program.display();
+        let exists = Path::new(program).exists();
+        let program = program.display();
         match (&self.service.user, error.kind()) {
-            (_, io::ErrorKind::NotFound) if self.service.program.exists() => {
+            (_, io::ErrorKind::NotFound) if exists => {
                 format!("{program}: its interpreter (program loader, or what #! names) is missing")
             }
-            (Some(user), _) => format!("{program} as user {user:?}: {error}"),
-            (None, _) => format!("{program}: {error}"),
+            (Some(user), _) if exists => format!("{program} as user {user:?}: {error}"),
+            _ => format!("{program}: {error}"),
         }
+    }
+
+    /// Who it runs as; None: as the watchdog does.
+    fn find_account(&self) -> Result<Option<Account>, String> {
+        let Some(name) = &self.service.user else { return Ok(None) };
+        let user = User::from_name(name).ok().flatten().ok_or_else(|| {
+            format!("there is no user {name:?} on this machine: add it to /etc/passwd")
+        })?;
+        let group = |name: &String| match Group::from_name(name) {
+            Ok(Some(found)) => Ok(found.gid),
+            _ => Err(format!("there is no group {name:?} on this machine: add it to /etc/group")),
+        };
+        let groups = self.service.groups.iter().map(group).collect::<Result<_, _>>()?;
+        Ok(Some(Account { user, groups }))
     }
 }
 
@@ -192,25 +228,6 @@ pub fn check_program(program: &Path) -> Result<(), String> {
         return Err("not an executable file".to_owned());
     }
     Ok(())
-}
-
-fn account(service: &ServiceConfig, user: &str) -> Result<Account, LaunchError> {
-    let unknown_user =
-        || LaunchError::UnknownUser { service: service.name.clone(), user: user.to_owned() };
-    let unknown_group = |group: &String| LaunchError::UnknownGroup {
-        service: service.name.clone(),
-        group: group.clone(),
-    };
-    let user = User::from_name(user).ok().flatten().ok_or_else(unknown_user)?;
-    let groups = service
-        .groups
-        .iter()
-        .map(|group| match Group::from_name(group) {
-            Ok(Some(found)) => Ok(found.gid),
-            _ => Err(unknown_group(group)),
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(Account { user, groups })
 }
 
 /// What the child does between `fork(2)` and `execve(2)`. Order matters: groups before the user,

@@ -4,6 +4,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | `watchdog.toml`: read, checked |
+//! | [`cgroup`] | control groups, which hold and limit what a service starts |
+//! | `confine` | the limits of all services |
 //! | [`launch`] | what a service needs on this machine; its process |
 //! | [`service`] | one service as a state machine: no I/O, no clock |
 //! | [`supervisor`] | all of them, and whether to feed: no I/O, no clock |
@@ -13,7 +15,8 @@
 //! | `ladder` | the last of it: telling the device to reboot |
 //! | `collector` | the pipes into which services print |
 //! | [`lines`] | lines of what they print, bounded in size and number: no I/O, no clock |
-//! | [`notify`] | the socket on which services are heard |
+//! | [`notify`] | a socket on which a service is heard |
+//! | `ears` | hears all of them, and bounds what a flood costs |
 //! | [`reaper`] | processes that ended or are to end |
 //! | [`hardware`] | the hardware watchdog |
 //! | [`record`] | what is kept across resets: no I/O, no clock |
@@ -37,7 +40,7 @@
 //!  watchdog.toml ─▶ config ─▶ launch
 //!                                │
 //!  signals, reaper ─┐            ▼
-//!  notify socket ───┼─ events ▶ run ◀─▶ supervisor ─ verdict ▶ hardware ─▶ /dev/watchdog
+//!  notify sockets ──┼─ events ▶ run ◀─▶ supervisor ─ verdict ▶ hardware ─▶ /dev/watchdog
 //!  time ────────────┘            │
 //!                                └─ start, SIGTERM, SIGKILL ─▶ services
 //!
@@ -64,12 +67,15 @@
 //! and waits for something (a network, a configuration).
 
 mod board;
+pub mod cgroup;
 mod collector;
 pub mod config;
+mod confine;
 mod console;
 pub mod drill;
 pub mod drills;
 pub mod dumps;
+mod ears;
 pub mod escalation;
 pub mod hardware;
 pub mod keeper;

@@ -14,6 +14,7 @@ use peercam_watchdog::{
     run::{LEAVE_SAFE_MODE, Plan, Wanted, run},
     show::{Selection, show},
     status::{self, describe, describe_record, json},
+    supervisor::Wish,
 };
 
 const HELP: &str = "\
@@ -136,11 +137,17 @@ fn console_lines(word: &str) -> Result<ConsoleLines, String> {
     }
 }
 
-fn load(path: &Path) -> anyhow::Result<(Config, Vec<Launch>)> {
-    let config = Config::read(path)?;
-    let launches =
-        config.services.iter().cloned().map(Launch::resolve).collect::<Result<_, _>>()?;
-    Ok((config, launches))
+/// What can't be used on this machine: in a line each.
+fn check(config: &Config) -> Vec<String> {
+    let mut problems: Vec<String> =
+        config.refusals.iter().map(|refusal| refusal.problem.clone()).collect();
+    for service in &config.services {
+        if let Err(problem) = Launch::new(service.clone()).check() {
+            problems.push(format!("service {:?}: {problem}", service.name));
+        }
+    }
+    problems.extend(check_reboot(config).err());
+    problems
 }
 
 /// Whether the device could be rebooted. Without that, services can still be looked after.
@@ -236,11 +243,13 @@ fn show_log(path: &Path, persistent: bool, selection: &Selection) -> ExitCode {
     }
 }
 
-fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
-    let services = config.services.into_iter().zip(launches).map(|(service, launch)| Wanted {
-        launch,
-        policy: service.policy,
-        critical: service.critical,
+fn supervise(config: Config) -> anyhow::Result<()> {
+    let names: Vec<String> = config.services.iter().map(|service| service.name.clone()).collect();
+    let index = |name: &String| names.iter().position(|other| other == name);
+    let services = config.services.into_iter().map(|service| {
+        let (policy, critical) = (service.policy.clone(), service.critical);
+        let after = service.after.iter().filter_map(index).collect();
+        Wanted { launch: Launch::new(service), wish: Wish { policy, critical, after } }
     });
     run(Plan {
         hardware: config.hardware,
@@ -251,6 +260,7 @@ fn supervise(config: Config, launches: Vec<Launch>) -> anyhow::Result<()> {
         escalation: config.escalation,
         monitors: config.monitors,
         services: services.collect(),
+        refusals: config.refusals,
     })
 }
 
@@ -260,7 +270,7 @@ fn main() -> ExitCode {
     if arguments.next_if(|argument| argument == "test").is_some() {
         return drills::main(arguments, Path::new(INSTALLED));
     }
-    let (path, check, console) = match parse_arguments(arguments) {
+    let (path, check_only, console) = match parse_arguments(arguments) {
         Ok(Request::Run { config, console }) => (config, false, console),
         Ok(Request::Check { config }) => (config, true, None),
         Ok(Request::LeaveSafeMode { config }) => return leave_safe_mode(&config),
@@ -277,26 +287,26 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (mut config, launches) = match load(&path) {
-        Ok(loaded) => loaded,
+    let mut config = match Config::read(&path) {
+        Ok(config) => config,
         Err(error) => {
-            log::error(format_args!("{error:#}"));
+            log::error(error);
             return ExitCode::from(2);
         }
     };
-    if let Err(problem) = check_reboot(&config) {
-        if check {
-            log::error(problem);
-            return ExitCode::from(2);
+    if check_only {
+        let problems = check(&config);
+        problems.iter().for_each(log::error);
+        if problems.is_empty() {
+            log::info(format_args!("{}: good on this machine", path.display()));
         }
+        return if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
+    if let Err(problem) = check_reboot(&config) {
         log::warn(format_args!("{problem}: only the hardware watchdog can reset the device"));
     }
-    if check {
-        log::info(format_args!("{}: good on this machine", path.display()));
-        return ExitCode::SUCCESS;
-    }
     config.log.console = console.unwrap_or(config.log.console);
-    match supervise(config, launches) {
+    match supervise(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(format_args!("{error:#}"));

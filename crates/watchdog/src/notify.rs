@@ -1,37 +1,43 @@
 //! The socket on which services are heard (`sd_notify(3)`), and who is heard on it.
 
 use std::{
+    fs,
     io::{self, IoSliceMut},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
         linux::net::SocketAddrExt,
-        unix::net::UnixDatagram,
+        unix::{
+            fs::{DirBuilderExt, chown},
+            net::UnixDatagram,
+        },
     },
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
 };
 
 use nix::{
     cmsg_space,
     errno::Errno,
-    sys::socket::{
-        ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, bind, recvmsg, setsockopt,
-        sockopt::PassCred,
+    sys::{
+        socket::{
+            ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, bind, recvmsg, setsockopt,
+            sockopt::PassCred,
+        },
+        stat::{Mode, fchmod},
     },
-    unistd::{Pid, getsid},
+    unistd::{Pid, Uid, getsid},
 };
 use peercam_heartbeat::message::{MAX_SIZE, Message};
 
 use crate::log;
 
-/// Least time between two log lines about refused messages.
-const REFUSAL_PAUSE: Duration = Duration::from_secs(10);
-
-/// An abstract socket with a name that the kernel chose: nobody can have taken it before, no
-/// folder must be writable, and nothing is left behind.
+/// A socket in a folder, which only the service that is heard on it may use; or an abstract one,
+/// with a name that the kernel chose, which everybody may.
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: UnixDatagram,
     name: String,
+    /// Where it is in a folder.
+    path: Option<PathBuf>,
 }
 
 /// One datagram.
@@ -44,23 +50,67 @@ pub enum Received {
 }
 
 impl NotifySocket {
-    /// Makes the socket.
+    /// Makes the socket of a service, in `folder` (which is made where it is missing) if that can
+    /// be.
     ///
     /// # Errors
     ///
     /// When the system gives none.
-    pub fn bind() -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        // Before the name exists: no message may come in without its sender's credentials.
-        setsockopt(&socket, PassCred, &true)?;
+    pub fn bind(folder: Option<&Path>, service: &str) -> io::Result<Self> {
+        let path = folder.map(|folder| folder.join(format!("{service}.notify")));
+        if let Some(path) = path {
+            match Self::bind_path(&path) {
+                Ok(socket) => {
+                    let name = path.to_string_lossy().into_owned();
+                    return Ok(Self { socket, name, path: Some(path) });
+                }
+                Err(error) => log::warn(format_args!(
+                    "{}: {error}: {service} is heard on a socket that everybody may use",
+                    path.display()
+                )),
+            }
+        }
+        let socket = Self::unbound()?;
         // `unix(7)`, autobind.
         bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
         let address = socket.local_addr()?;
         let name = address.as_abstract_name().map(|name| String::from_utf8_lossy(name));
         let name = name.ok_or_else(|| io::Error::other("the kernel gave the socket no name"))?;
         let name = format!("@{name}");
-        Ok(Self { socket, name })
+        Ok(Self { socket, name, path: None })
+    }
+
+    fn unbound() -> io::Result<UnixDatagram> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        // Before the name exists: no message may come in without its sender's credentials.
+        setsockopt(&socket, PassCred, &true)?;
+        Ok(socket)
+    }
+
+    fn bind_path(path: &Path) -> io::Result<UnixDatagram> {
+        if let Some(folder) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        }
+        // Of a watchdog that was killed.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let socket = Self::unbound()?;
+        // What the file gets (`unix(7)`): at no moment it is everybody's.
+        fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        Ok(socket)
+    }
+
+    /// Lets this user send messages, and nobody else but root.
+    ///
+    /// # Errors
+    ///
+    /// When the system doesn't.
+    pub fn admit(&self, user: Uid) -> io::Result<()> {
+        self.path.as_ref().map_or(Ok(()), |path| chown(path, Some(user.as_raw()), None))
     }
 
     /// What services find in `NOTIFY_SOCKET`.
@@ -105,6 +155,13 @@ impl NotifySocket {
     }
 }
 
+impl Drop for NotifySocket {
+    fn drop(&mut self) {
+        // Where it can't be removed, the next one to be made there says so.
+        self.path.iter().for_each(|path| drop(fs::remove_file(path)));
+    }
+}
+
 impl AsFd for NotifySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -116,28 +173,4 @@ impl AsFd for NotifySocket {
 /// unless it is the main process, which stays a zombie until its last words are heard.
 pub fn belongs_to(sender: Pid, main: Pid) -> bool {
     sender == main || getsid(Some(sender)) == Ok(main)
-}
-
-/// Messages that were not taken: a line now and then, however many they are.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    last: Option<Instant>,
-    unsaid: u64,
-}
-
-impl Refusals {
-    /// One more.
-    pub fn log(&mut self, reason: &str) {
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now < last + REFUSAL_PAUSE) {
-            self.unsaid += 1;
-            return;
-        }
-        let others = match std::mem::take(&mut self.unsaid) {
-            0 => String::new(),
-            unsaid => format!(" (and {unsaid} more since the last such line)"),
-        };
-        log::warn(format_args!("ignored {reason}{others}"));
-        self.last = Some(now);
-    }
 }

@@ -26,27 +26,25 @@ use nix::{
 use crate::{
     board::Board,
     collector::Collector,
-    config::{EscalationConfig, HardwareConfig, LogConfig},
+    config::{EscalationConfig, HardwareConfig, LogConfig, Refusal},
+    confine::Confines,
     drill::{Drills, NoDrill, Request},
     dumps::Dumps,
+    ears::Ears,
     escalation::{Condition, Decision},
     hardware::Hardware,
     keeper::{self, Keeper},
     ladder::{Ladder, Reboot},
-    launch::{Launch, Told},
+    launch::{Launch, StartError, Told},
     log, memory, monitor,
-    notify::{NotifySocket, Received, Refusals, belongs_to},
     reaper::{self, Children},
     record::{Kind, Reset, Traces},
-    service::{Action, Event, Exit, Note, Policy, Service},
+    service::{Action, Event, Exit, Note, Service},
     status::{ServiceStatus, Status},
-    supervisor::{Index, Step, Supervisor, Verdict},
+    supervisor::{Index, Step, Supervisor, Verdict, Wish},
     watch::Watch,
 };
 
-/// Most notify messages that are read before everything else has its turn: a flood keeps the
-/// hardware from nothing.
-const MESSAGES_A_TURN: usize = 64;
 /// How long strays may take to die at the end.
 const STRAYS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long storage may take to write down why the device is to be reset.
@@ -82,6 +80,8 @@ pub struct Plan {
     pub monitors: Vec<monitor::Limits>,
     /// In the order in which they are started.
     pub services: Vec<Wanted>,
+    /// What was left out of the configuration.
+    pub refusals: Vec<Refusal>,
 }
 
 /// One service as it is wanted.
@@ -90,9 +90,7 @@ pub struct Wanted {
     /// How it is started.
     pub launch: Launch,
     /// How it is treated.
-    pub policy: Policy,
-    /// Whether the device is useless without it.
-    pub critical: bool,
+    pub wish: Wish,
 }
 
 /// Runs the services until SIGTERM or SIGINT, then stops them and disarms the hardware watchdog.
@@ -104,8 +102,11 @@ pub struct Wanted {
 pub fn run(plan: Plan) -> anyhow::Result<()> {
     prctl::set_child_subreaper(true).context("cannot become the reaper of orphaned processes")?;
     let signals = catch_signals().context("cannot catch signals")?;
-    let socket = NotifySocket::bind().context("cannot make the notify socket")?;
+    let (launches, wishes): (Vec<Launch>, Vec<Wish>) =
+        plan.services.into_iter().map(|wanted| (wanted.launch, wanted.wish)).unzip();
     let begin = Instant::now();
+    let ears = Ears::new(launches.iter().map(Launch::name), plan.runtime_dir.as_deref(), begin)
+        .context("cannot make a notify socket")?;
     let mut hardware = plan.hardware.map(|config| Hardware::new(config, begin));
     if let Some(hardware) = &mut hardware {
         // Armed before anything else can go wrong.
@@ -127,24 +128,27 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
     tell_of_reset(&keeper, reset);
     let ladder = plan.escalation.map(|config| Ladder::new(config, &keeper));
     let now = Instant::now();
-    let services = plan.services;
-    let names = services.iter().map(|wanted| wanted.launch.name());
-    let collector = Collector::new(names, plan.log.lines);
-    let policies = services.iter().map(|wanted| (wanted.policy.clone(), wanted.critical));
+    for refusal in &plan.refusals {
+        log::error(&refusal.problem);
+        for name in &refusal.services {
+            keeper.note(|record| record.failed(name, &refusal.problem, None, &[]));
+        }
+    }
     let mut watchdog = Watchdog {
-        supervisor: Supervisor::new(policies, now),
-        running: vec![None; services.len()],
-        launches: services.into_iter().map(|wanted| wanted.launch).collect(),
-        collector,
+        supervisor: Supervisor::new(wishes, now),
+        running: vec![None; launches.len()],
+        collector: Collector::new(launches.iter().map(Launch::name), plan.log.lines),
+        confines: Confines::new(&launches, now),
+        launches,
         hardware,
-        socket,
+        ears,
         keeper,
         ladder,
         watch: Watch::new(plan.monitors, plan.state_dir, now),
         board: plan.runtime_dir.map(|folder| Board::new(folder, now)),
         verdict: Verdict::Feed,
         drills: Drills::default(),
-        refusals: Refusals::default(),
+        left_out: plan.refusals,
         release_due: now + RELEASE_FIRST,
     };
     watchdog.work(&signals)?;
@@ -188,8 +192,9 @@ struct Watchdog {
     /// Main processes, by service; from their start until they are reaped.
     running: Vec<Option<Pid>>,
     collector: Collector,
+    confines: Confines,
     hardware: Option<Hardware>,
-    socket: NotifySocket,
+    ears: Ears,
     keeper: Keeper,
     ladder: Option<Ladder>,
     watch: Watch,
@@ -197,7 +202,8 @@ struct Watchdog {
     /// The last one, to tell when it changes.
     verdict: Verdict,
     drills: Drills,
-    refusals: Refusals,
+    /// Services that its configuration says nothing sensible of.
+    left_out: Vec<Refusal>,
     /// When memory is next let go of. Nothing wakes up for it.
     release_due: Instant,
 }
@@ -265,18 +271,23 @@ impl Watchdog {
         let steady = ladder.and_then(|ladder| ladder.escalation.deadline(now));
         let reboot = ladder.and_then(|ladder| ladder.reboot.as_ref()?.due);
         let board = self.board.as_ref().and_then(|board| Some(board.due).filter(|due| *due > now));
-        let (keeper, watch) = (self.keeper.deadline(), self.watch.deadline());
-        let said = self.collector.deadline().into_iter().chain(log::deadline()).min();
-        let drill = self.drills.deadline();
-        let others = [hardware, keeper, steady, reboot, board, watch, said, drill];
-        let others = others.into_iter().flatten();
-        let deadline = self.supervisor.deadline(now).into_iter().chain(others).min();
+        let own = [
+            self.keeper.deadline(),
+            self.watch.deadline(),
+            self.confines.deadline(),
+            self.ears.deadline(),
+            self.collector.deadline(),
+            log::deadline(),
+            self.drills.deadline(),
+        ];
+        let others = own.into_iter().chain([hardware, steady, reboot, board]);
+        let deadline = self.supervisor.deadline(now).into_iter().chain(others.flatten()).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up: waking up a moment early would be waking up twice.
             let time = deadline.saturating_duration_since(now) + Duration::from_micros(999);
             PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)
         });
-        let sources = [signals.as_fd(), self.socket.as_fd()].into_iter();
+        let sources = [signals.as_fd()].into_iter().chain(self.ears.sources());
         let sources = sources.chain(self.collector.sources());
         let mut sources: Vec<_> =
             sources.map(|source| PollFd::new(source, PollFlags::POLLIN)).collect();
@@ -287,22 +298,10 @@ impl Watchdog {
     }
 
     fn hear(&mut self) {
-        for _ in 0..MESSAGES_A_TURN {
-            match self.socket.receive() {
-                Some(Received::Message(sender, message)) => match self.service_of(sender) {
-                    Some(index) => self.tell(index, Event::Message(message)),
-                    None => self.refusals.log(&format!(
-                        "a notify message from process {sender}, which belongs to no service"
-                    )),
-                },
-                Some(Received::Refused(reason)) => self.refusals.log(&reason),
-                None => return,
-            }
+        let name = |index: Index| self.launches[index].name().to_owned();
+        for (index, message) in self.ears.hear(Instant::now(), &self.running, name) {
+            self.tell(index, Event::Message(message));
         }
-    }
-
-    fn service_of(&self, sender: Pid) -> Option<Index> {
-        self.running.iter().position(|main| main.is_some_and(|main| belongs_to(sender, main)))
     }
 
     /// Takes note of children that ended, and ends what they left behind.
@@ -311,10 +310,14 @@ impl Watchdog {
         while let Children::Ended(pid, exit) = reaper::look() {
             some = true;
             let index = self.running.iter().position(|main| *main == Some(pid));
-            if index.is_some() {
+            if let Some(index) = index {
                 // At one blow, so that nothing in the group can fork away; what left the group is
-                // looked for below.
+                // looked for below, where there is no control group.
                 reaper::kill_group(pid);
+                self.confines.kill(index);
+                if self.confines.has_run_out_of_memory(index) {
+                    self.tell(index, Event::OverMemory);
+                }
             }
             reaper::reap(pid);
             self.bury_reboot(pid, exit);
@@ -358,7 +361,10 @@ impl Watchdog {
                     steps.extend(self.supervisor.handle(Instant::now(), index, event));
                 }
                 (Action::Terminate, Some(main)) => reaper::terminate_group(main),
-                (Action::Kill, Some(main)) => reaper::kill_group(main),
+                (Action::Kill, Some(main)) => {
+                    reaper::kill_group(main);
+                    self.confines.kill(index);
+                }
                 (Action::Suspend, Some(main)) => reaper::suspend_group(main, true),
                 (Action::Resume, Some(main)) => reaper::suspend_group(main, false),
                 (Action::Terminate | Action::Kill | Action::Suspend | Action::Resume, None) => {}
@@ -378,6 +384,7 @@ impl Watchdog {
         let cause = match note {
             Note::Failed { cause, .. } => cause.to_string(),
             Note::Misconfigured { code, .. } => Exit::Code(*code).to_string(),
+            Note::Refused(error) => format!("could not be started: {error}"),
             _ => return,
         };
         let name = self.launches[index].name();
@@ -507,21 +514,24 @@ impl Watchdog {
     }
 
     fn start(&mut self, index: Index) -> Event {
-        let launch = &self.launches[index];
+        let launch = &mut self.launches[index];
         let safe_mode = self.ladder.as_ref().and_then(|ladder| ladder.escalation.safe_mode());
         let told = Told {
-            notify_socket: self.socket.name(),
+            notify_socket: self.ears.socket(index),
             status: self.board.as_ref().map(Board::file),
             safe_mode: safe_mode.as_deref(),
         };
-        let output = self.collector.begin(index).map_err(|error| error.to_string());
-        match output.and_then(|output| launch.start(told, output)) {
+        let door = self.confines.door(index);
+        let started =
+            self.collector.begin(index).map_err(|error| StartError::Failed(error.to_string()));
+        match started.and_then(|output| launch.start(told, door, output)) {
             Ok(pid) => {
                 log::info(format_args!("{}: started as process {pid}", launch.name()));
                 self.running[index] = Some(pid);
                 Event::Started
             }
-            Err(error) => Event::StartFailed(error),
+            Err(StartError::Failed(error)) => Event::StartFailed(error),
+            Err(StartError::Misconfigured(error)) => Event::StartRefused(error),
         }
     }
 
@@ -564,6 +574,9 @@ impl Watchdog {
 
     fn measure(&mut self, now: Instant) {
         self.watch.measure(now, || self.running.iter().flatten().copied().collect());
+        for index in self.confines.look(now, &self.running) {
+            self.tell(index, Event::OverMemory);
+        }
     }
 
     /// Tells how things are, if that has changed.
@@ -588,8 +601,12 @@ impl Watchdog {
                 up_since_seconds: since.map(|since| since.as_secs()),
                 pid: self.running[index].map(Pid::as_raw),
                 failures: service.failures(),
+                problem: service.refusal().map(str::to_owned),
                 status: service.status().unwrap_or_default().to_owned(),
             }
+        });
+        let left_out = self.left_out.iter().flat_map(|refusal| {
+            refusal.services.iter().map(|name| ServiceStatus::left_out(name, &refusal.problem))
         });
         let ladder = self.ladder.as_ref();
         Status {
@@ -601,7 +618,7 @@ impl Watchdog {
             hardware: self.hardware.as_ref().map(Hardware::status),
             drill: self.drills.status(),
             monitors: self.watch.status(),
-            services: services.collect(),
+            services: services.chain(left_out).collect(),
             record: self.keeper.record().clone(),
         }
     }
@@ -658,6 +675,7 @@ fn tell_people(name: &str, note: &Note) {
         | Note::Failed { .. }
         | Note::Drilled { .. }
         | Note::Misconfigured { .. }
+        | Note::Refused(_)
         | Note::StopTimeout(_) => log::warn(line),
     }
 }

@@ -58,6 +58,9 @@ pub struct Policy {
     /// Exit codes that say a reset would cure nothing (a configuration error). Such a service is
     /// started again with back-off, and is not broken.
     pub no_reset_exit_codes: Vec<i32>,
+    /// Most memory that it may use, in bytes; None: no limit. Who notices says so with
+    /// [`Event::OverMemory`].
+    pub memory: Option<u64>,
 }
 
 /// Which ends of a service are followed by a new start.
@@ -77,6 +80,12 @@ pub enum Event {
     Started,
     /// [`Action::Start`] could not be done.
     StartFailed(String),
+    /// The same, since what its configuration names isn't there: a reset would cure nothing.
+    StartRefused(String),
+    /// It is not to be started yet: others come first.
+    Held,
+    /// It uses more memory than it may.
+    OverMemory,
     /// It said something.
     Message(Message),
     /// Its main process ended.
@@ -162,6 +171,8 @@ pub enum Note {
         /// Pause before the next start.
         delay: Duration,
     },
+    /// It can't be started, and a reset would cure nothing: that is tried again, and said once.
+    Refused(String),
     /// It ended on purpose, and stays so.
     Finished,
     /// It ended because it was to.
@@ -187,6 +198,8 @@ pub enum Cause {
     NoProgress(Duration),
     /// It asked for it (`WATCHDOG=trigger`).
     Trigger,
+    /// It reached its limit of memory, in bytes.
+    Memory(u64),
     /// It said `STOPPING=1` and did not end in this time.
     NotStopped(Duration),
 }
@@ -225,6 +238,8 @@ pub struct Service {
     failures: u32,
     /// The last it said about itself.
     status: Option<String>,
+    /// Why it can't be started.
+    refusal: Option<String>,
     /// Until when it asked for patience (`EXTEND_TIMEOUT_USEC=`) with what it does now; in the
     /// past where it didn't.
     patience: Instant,
@@ -278,6 +293,7 @@ impl Service {
             attempts: 0,
             failures: 0,
             status: None,
+            refusal: None,
             patience: now,
             drill: None,
         }
@@ -295,6 +311,7 @@ impl Service {
             Event::Tick => self.pass_time(now, &mut actions),
             Event::Message(message) => self.listen(now, message, &mut actions),
             Event::Started => {
+                self.refusal = None;
                 if let (Phase::Starting { since }, None) = (&self.phase, self.policy.ready_timeout)
                 {
                     self.come_up(*since, now, &mut actions);
@@ -303,6 +320,21 @@ impl Service {
             Event::StartFailed(error) => {
                 if matches!(self.phase, Phase::Starting { .. }) {
                     self.fail(now, Cause::NotStarted(error), &mut actions);
+                }
+            }
+            Event::StartRefused(error) => {
+                if matches!(self.phase, Phase::Starting { .. }) {
+                    self.refuse(now, error, &mut actions);
+                }
+            }
+            Event::Held => {
+                if self.is_waiting() {
+                    self.well_at = now;
+                }
+            }
+            Event::OverMemory => {
+                if let (Some(limit), true) = (self.policy.memory, self.is_running()) {
+                    self.kill(now, Cause::Memory(limit), &mut actions);
                 }
             }
             Event::Exited(exit) => self.end(now, exit, &mut actions),
@@ -423,9 +455,30 @@ impl Service {
         Ok(noticed + restart_delay + broken_after)
     }
 
+    /// Whether what is to start after it needn't wait any longer: it was up, it ended, or it failed
+    /// to come up.
+    pub fn has_begun(&self, now: Instant) -> bool {
+        match self.phase {
+            _ if self.attempts > 0 => true,
+            Phase::Waiting { .. } => false,
+            Phase::Starting { since } => now >= since + self.policy.broken_after,
+            _ => true,
+        }
+    }
+
+    /// Whether it has a process that is not to end.
+    fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. } | Phase::Up { .. } | Phase::Leaving { .. })
+    }
+
     /// Whether it has no process and never gets one again.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
+    }
+
+    /// Whether it waits for its first start.
+    pub fn is_new(&self) -> bool {
+        self.is_waiting() && self.attempts == 0
     }
 
     /// Whether it waits for its (next) start.
@@ -436,6 +489,11 @@ impl Service {
     /// Whether [`Event::Stop`] was given and its process is still there.
     pub fn is_stopping(&self) -> bool {
         matches!(self.phase, Phase::Stopping { .. })
+    }
+
+    /// Why it can't be started.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// The last it said about itself.
@@ -630,6 +688,15 @@ impl Service {
         actions.push(Action::Note(Note::Misconfigured { code, delay }));
     }
 
+    fn refuse(&mut self, now: Instant, error: String, actions: &mut Vec<Action>) {
+        self.failures = 0;
+        self.wait(now, true);
+        if self.refusal.as_ref() != Some(&error) {
+            actions.push(Action::Note(Note::Refused(error.clone())));
+        }
+        self.refusal = Some(error);
+    }
+
     fn wait(&mut self, now: Instant, excused: bool) -> Duration {
         let doublings = self.attempts.min(31);
         self.attempts = self.attempts.saturating_add(1);
@@ -657,6 +724,13 @@ impl Service {
     }
 }
 
+/// As in the configuration, in the largest unit that fits.
+fn amount(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    unit.map_or(format!("{bytes} B"), |(unit, name)| format!("{} {name}", bytes / unit))
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -679,6 +753,7 @@ impl fmt::Display for Cause {
             Self::NoProgress(limit) => {
                 write!(f, "alive, but none of the work that is due was done for {limit:?}")
             }
+            Self::Memory(limit) => write!(f, "memory limit {} reached", amount(*limit)),
             Self::Trigger => f.write_str("asked to be restarted (WATCHDOG=trigger)"),
             Self::NotStopped(limit) => write!(f, "said STOPPING=1 and did not end in {limit:?}"),
         }
@@ -708,6 +783,11 @@ impl fmt::Display for Note {
                 f,
                 "exited with code {code}, which a reset would not cure: correct its \
                  configuration; trying again in {delay:?}"
+            ),
+            Self::Refused(error) => write!(
+                f,
+                "could not be started: {error}; a reset would not cure that: correct its \
+                 configuration, it is tried again"
             ),
             Self::Finished => f.write_str("finished on purpose"),
             Self::Stopped(exit) => write!(f, "stopped ({exit})"),

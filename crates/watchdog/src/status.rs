@@ -44,7 +44,7 @@ pub struct Status {
     pub drill: Option<DrillStatus>,
     /// What is watched beside the services, as far as it can be measured.
     pub monitors: Vec<MonitorStatus>,
-    /// In the order in which they are started.
+    /// In the order in which they are started; then those that were left out.
     pub services: Vec<ServiceStatus>,
     /// What is kept across resets.
     pub record: Record,
@@ -132,7 +132,8 @@ pub struct MonitorStatus {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
-    /// `waiting` (for its next start), `starting`, `up`, `stopping` or `ended`.
+    /// `waiting` (for its next start), `starting`, `up`, `stopping` or `ended`; `left-out` when its
+    /// configuration makes no sense.
     pub state: String,
     /// Since when it is up.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,8 +143,26 @@ pub struct ServiceStatus {
     pub pid: Option<i32>,
     /// Failures in a row.
     pub failures: u32,
+    /// Why it can't be started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// What it says it does.
     pub status: String,
+}
+
+impl ServiceStatus {
+    /// One that is left out, for this reason.
+    pub fn left_out(name: &str, problem: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: "left-out".to_owned(),
+            up_since_seconds: None,
+            pid: None,
+            failures: 1,
+            problem: Some(problem.to_owned()),
+            status: String::new(),
+        }
+    }
 }
 
 impl Status {
@@ -267,6 +286,10 @@ pub fn describe(status: &Table, uptime: u64) -> String {
         match number(service, "failures") {
             0 => {}
             failures => drop(write!(page, ", {failures} failures in a row")),
+        }
+        match text(service, "problem") {
+            "" => {}
+            problem => drop(write!(page, ", can't be started: {problem}")),
         }
         let words = text(service, "status");
         let say = if words.is_empty() { "" } else { ": " };
@@ -410,6 +433,7 @@ mod tests {
             up_since_seconds: Some(10),
             pid: Some(77),
             failures: 2,
+            problem: None,
             status: "hosting".to_owned(),
         };
         Status {
@@ -432,7 +456,7 @@ mod tests {
                 unit: "%".to_owned(),
                 level: "normal".to_owned(),
             }],
-            services: vec![service],
+            services: vec![service, ServiceStatus::left_out("other", "file:7: no sense")],
             record,
         }
     }
@@ -463,6 +487,7 @@ mod tests {
              hardware /dev/watchdog (i6300ESB), 15 s, pre-timeout 5 s, no way out; last reset: \
              the hardware watchdog was not fed\n\
              service agent: up for 1 h 1 min, 2 failures in a row: hosting\n\
+             service other: left-out, 1 failures in a row, can't be started: file:7: no sense\n\
              data-space: 7 %, normal\n\
              starts of the device: 2, reset by the watchdog once\n\
              resets in a row: 1\n  \

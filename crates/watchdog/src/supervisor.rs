@@ -32,6 +32,25 @@ enum Aim {
 struct Member {
     service: Service,
     critical: bool,
+    after: Vec<Index>,
+}
+
+/// How one of them is wanted.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// How it is treated.
+    pub policy: Policy,
+    /// Whether the device is useless without it.
+    pub critical: bool,
+    /// What is to have begun before it is started the first time: up, or failed to come up.
+    pub after: Vec<Index>,
+}
+
+impl Member {
+    /// Whether it waits for its first start, and there may be others that come before.
+    fn is_first_start(&self) -> bool {
+        !self.after.is_empty() && self.service.is_new()
+    }
 }
 
 /// A service, by its place in the order.
@@ -55,11 +74,15 @@ pub enum Verdict {
 }
 
 impl Supervisor {
-    /// Services with their policies, and whether the device is useless without them.
-    pub fn new(services: impl IntoIterator<Item = (Policy, bool)>, now: Instant) -> Self {
+    /// Services as they are wanted, in the order in which they are started.
+    pub fn new(services: impl IntoIterator<Item = Wish>, now: Instant) -> Self {
         let members = services
             .into_iter()
-            .map(|(policy, critical)| Member { service: Service::new(policy, now), critical })
+            .map(|Wish { policy, critical, after }| Member {
+                service: Service::new(policy, now),
+                critical,
+                after,
+            })
             .collect();
         Self { members, aim: Aim::Run }
     }
@@ -67,6 +90,12 @@ impl Supervisor {
     /// Something happened to one service. An index that isn't there is ignored.
     pub fn handle(&mut self, now: Instant, index: Index, event: Event) -> Vec<Step> {
         let mut steps = self.pass(now, index, event);
+        // Others may have waited for that.
+        for index in 0..self.members.len() {
+            if self.members[index].is_first_start() {
+                steps.extend(self.pass_time(now, index));
+            }
+        }
         steps.extend(self.go_on_stopping(now));
         steps
     }
@@ -75,7 +104,7 @@ impl Supervisor {
     pub fn tick(&mut self, now: Instant) -> Vec<Step> {
         let mut steps = Vec::new();
         for index in 0..self.members.len() {
-            steps.extend(self.pass(now, index, Event::Tick));
+            steps.extend(self.pass_time(now, index));
         }
         steps.extend(self.go_on_stopping(now));
         steps
@@ -173,6 +202,14 @@ impl Supervisor {
         self.members.get(index).is_some_and(|member| member.critical)
     }
 
+    fn pass_time(&mut self, now: Instant, index: Index) -> Vec<Step> {
+        let member = &self.members[index];
+        let has_begun =
+            |other: &Index| self.members.get(*other).is_none_or(|it| it.service.has_begun(now));
+        let held = member.is_first_start() && !member.after.iter().all(has_begun);
+        self.pass(now, index, if held { Event::Held } else { Event::Tick })
+    }
+
     fn pass(&mut self, now: Instant, index: Index, event: Event) -> Vec<Step> {
         let Some(member) = self.members.get_mut(index) else { return Vec::new() };
         let actions = member.service.handle(now, event);
@@ -199,7 +236,7 @@ impl Supervisor {
                 member.service = member.service.anew(now + pause);
             }
             for index in 0..self.members.len() {
-                steps.extend(self.pass(now, index, Event::Tick));
+                steps.extend(self.pass_time(now, index));
             }
         }
         steps

@@ -82,7 +82,14 @@ fn a_good_configuration_is_called_so() {
 #[test]
 fn a_typo_is_named_with_its_line() {
     let config = script("agent", "true") + "hartbeat = \"10s\"\n";
-    refused(&config, &["watchdog.toml:6: ", "unknown field `hartbeat`", "`heartbeat`"]);
+    refused(
+        &config,
+        &[
+            "watchdog.toml:6: ",
+            "service \"agent\" is left out: unknown field `hartbeat`",
+            "`heartbeat`",
+        ],
+    );
     refused("[hardwear]\n", &[":1: ", "`hardwear`", "`hardware`"]);
 }
 
@@ -92,6 +99,8 @@ fn a_wrong_type_is_named_with_its_line() {
     refused(&config, &[":6: ", "\"yes\"", "expected a boolean"]);
     refused("[[service]]\nname = 7\n", &[":2: ", "`7`", "expected a string"]);
     refused("[[service]\n", &["watchdog.toml:1: "]);
+    refused("[service]\nname = \"agent\"\n", &["watchdog.toml:1: write [[service]]"]);
+    refused("service = [7]\n", &["watchdog.toml:1: ", "(no name)", "expected struct"]);
 }
 
 #[test]
@@ -122,7 +131,14 @@ fn an_unknown_user_or_group_is_named() {
 fn values_that_cannot_be_meant_are_named() {
     let agent = || script("agent", "true");
     refused("", &["[[service]]: there is none"]);
-    refused(&(agent() + &agent()), &["service \"agent\"", "twice"]);
+    refused(&(agent() + &agent()), &["watchdog.toml:7: service \"agent\"", "twice"]);
+    refused(&(agent() + "after = [\"nobody\"]"), &["watchdog.toml:2: ", "after \"nobody\""]);
+    refused(&(agent() + "open-files = 15"), &["open-files", "less than 16"]);
+    refused(&(agent() + "tasks = 0"), &["tasks 0"]);
+    for size in ["200", "0MiB", "200MB", "1.5GiB", "-1KiB", "99999999999GiB", "200 MiB"] {
+        let said = [":6: ", "is no amount of memory: write 512KiB, 200MiB or 1GiB"];
+        refused(&(agent() + &format!("memory = {size:?}")), &said);
+    }
     refused(&script("Agent 1", "true"), &["a-z, 0-9 and '-'"]);
     refused(&common::service("agent", &[]), &["command is empty"]);
     refused(&common::service("agent", &["sh"]), &["\"sh\"", "absolute path"]);
@@ -157,12 +173,15 @@ fn a_missing_file_or_argument_is_named() {
 fn a_monitor_without_sense_is_named() {
     let with = |keys: &str| format!("[[monitor]]\n{keys}\n") + &script("agent", "true");
     refused(&with("what = \"moon\"\nwarning = 1"), &[":2: ", "`moon`", "`memory-pressure`"]);
-    refused(&with("what = \"load\""), &["monitor \"load\": give it a limit"]);
+    refused(&with("what = \"load\""), &["monitor \"load\" is left out: give it a limit"]);
     refused(&with("what = \"load\"\nwarning = 0"), &["a limit of 0"]);
     refused(&with("what = \"load\"\nwarning = 2\ncritical = 1"), &["2 is above critical 1"]);
-    refused(&with("what = \"data-space\"\nwarning = 80"), &["\"data-space\": needs state-dir"]);
+    refused(
+        &with("what = \"data-space\"\nwarning = 80"),
+        &["\"data-space\" is left out: needs state-dir"],
+    );
     let escalate = with("what = \"load\"\ncritical = 80\nescalate = true");
     refused(&escalate, &["escalate needs a critical limit, and [escalation]"]);
     let twice = "what = \"load\"\nwarning = 1\n[[monitor]]\nwhat = \"load\"\nwarning = 1";
-    refused(&with(twice), &["monitor \"load\": stands there twice"]);
+    refused(&with(twice), &[":4: monitor \"load\" is left out: stands there twice"]);
 }

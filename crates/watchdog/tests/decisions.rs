@@ -9,7 +9,7 @@ use peercam_heartbeat::message::{Message, Progress, Watchdog};
 use peercam_watchdog::{
     drill::Fault,
     service::{Action, Broken, Cause, Event, Exit, Note, Policy, Restart},
-    supervisor::{Index, Supervisor, Verdict},
+    supervisor::{Index, Supervisor, Verdict, Wish},
 };
 use proptest::prelude::*;
 
@@ -30,6 +30,7 @@ fn policy() -> Policy {
         broken_after: seconds(60),
         broken_failures: 10,
         no_reset_exit_codes: vec![2],
+        memory: Some(64 << 20),
     }
 }
 
@@ -71,6 +72,11 @@ struct Story {
 
 impl Story {
     fn new(services: Vec<(Policy, bool)>) -> Self {
+        let wish = |(policy, critical)| Wish { policy, critical, after: Vec::new() };
+        Self::wanting(services.into_iter().map(wish).collect())
+    }
+
+    fn wanting(services: Vec<Wish>) -> Self {
         let begin = Instant::now();
         let supervisor = Supervisor::new(services, begin);
         let mut story = Self { supervisor, begin, now: begin, did: Vec::new(), works: true };
@@ -349,6 +355,112 @@ fn a_program_that_cannot_be_started_is_broken_like_any_other() {
 }
 
 #[test]
+fn what_is_not_there_is_tried_again_said_once_and_no_reason_for_a_reset() {
+    let mut story = Story::one(policy());
+    story.works = false;
+    let missing = || Event::StartRefused("/no/agent: No such file".to_owned());
+    for second in [0, 1, 3, 7, 15].into_iter().chain((23..1000).step_by(8)) {
+        story.at(second, missing());
+        assert_eq!(story.verdict(), Verdict::Feed);
+    }
+    let said = |story: &Story| {
+        let notes = story.did.iter().filter(|did| matches!(did.2, Action::Note(Note::Refused(_))));
+        notes.count()
+    };
+    assert_eq!((said(&story), story.causes()), (1, vec![]));
+    let refusal = |story: &Story| story.supervisor.services().next()?.refusal().map(str::to_owned);
+    assert_eq!(refusal(&story).unwrap(), "/no/agent: No such file");
+    story.works = true;
+    story.until(1010);
+    assert_eq!(refusal(&story), None, "it is there now");
+    story.at(1011, ready());
+    story.works = false;
+    story.at(1012, crash());
+    story.until(1030);
+    story.tell(0, missing());
+    assert_eq!(said(&story), 2, "it is gone again");
+}
+
+#[test]
+fn memory_that_is_used_up_is_a_failure_with_that_reason() {
+    let mut story = Story::one(policy());
+    story.at(1, ready());
+    story.at(5, Event::OverMemory);
+    assert_eq!(story.causes(), [(5, Cause::Memory(64 << 20))]);
+    assert_eq!(story.causes()[0].1.to_string(), "memory limit 64 MiB reached");
+    story.until(7);
+    assert_eq!(story.starts(), [0, 6]);
+    story.tell(0, Event::OverMemory);
+    story.tell(0, Event::OverMemory);
+    assert_eq!(story.causes().len(), 2, "once for each start");
+}
+
+/// The first one after the second, which is as `policy` says.
+fn one_after_the_other(policy: Policy) -> Story {
+    Story::wanting(vec![
+        Wish { policy: policy.clone(), critical: false, after: vec![] },
+        Wish { policy, critical: true, after: vec![0] },
+    ])
+}
+
+fn starts_of(story: &Story, index: Index) -> Vec<u64> {
+    let starts = story.did.iter().filter(|did| did.1 == index && did.2 == Action::Start);
+    starts.map(|did| did.0).collect()
+}
+
+#[test]
+fn a_service_is_started_when_those_before_it_are_up() {
+    let mut story = one_after_the_other(policy());
+    story.until(20);
+    assert_eq!(starts_of(&story, 1), []);
+    assert_eq!(story.verdict(), Verdict::Feed);
+    story.at(20, ready());
+    assert_eq!(starts_of(&story, 1), [20]);
+    story.until(21);
+    story.tell(1, crash());
+    story.tell(0, crash());
+    story.until(22);
+    assert_eq!(starts_of(&story, 1), [20, 22], "its second start waits for nobody");
+    // All of them again: in order, again.
+    story.until(23);
+    let steps = story.supervisor.restart_all(story.now, Duration::ZERO);
+    story.note(steps);
+    for index in [1, 0] {
+        story.tell(index, Event::Exited(Exit::Code(0)));
+    }
+    story.until(24);
+    assert_eq!(starts_of(&story, 0).len(), 3);
+    assert_eq!(starts_of(&story, 1).len(), 2);
+    story.tell(0, ready());
+    assert_eq!(starts_of(&story, 1).len(), 3);
+}
+
+#[test]
+fn who_speaks_no_sd_notify_is_waited_for_until_it_runs() {
+    let story = one_after_the_other(Policy { ready_timeout: None, heartbeat: None, ..policy() });
+    assert_eq!(starts_of(&story, 1), [0]);
+}
+
+#[test]
+fn a_service_does_not_wait_for_one_that_fails_or_never_gets_anywhere() {
+    for failure in [crash(), Event::StartRefused("gone".to_owned())] {
+        let mut story = one_after_the_other(policy());
+        story.at(2, failure);
+        assert_eq!(starts_of(&story, 1), [2]);
+    }
+    let mut story = one_after_the_other(policy());
+    for second in 0..70 {
+        story.at(second, patience(seconds(100)));
+    }
+    assert_eq!(starts_of(&story, 1), [60], "broken-after is long enough");
+    let mut story = one_after_the_other(policy());
+    story.works = false;
+    // It can't even be killed.
+    story.until(40);
+    assert_eq!(starts_of(&story, 1), [30]);
+}
+
+#[test]
 fn short_moments_of_being_up_do_not_hide_a_crash_loop() {
     let mut story = Story::one(Policy { restart_delay_max: seconds(1), ..policy() });
     for round in 0..9 {
@@ -516,6 +628,8 @@ fn anything() -> impl Strategy<Value = (u64, Index, Event)> {
         4 => Just(Event::Tick),
         1 => (0..3usize).prop_map(|fault| Event::Drill(Fault::ALL[fault])),
         1 => Just(Event::EndDrill),
+        1 => Just(Event::Held),
+        1 => Just(Event::OverMemory),
     ];
     (0..40_000u64, 0..2usize, event)
 }
@@ -532,7 +646,13 @@ proptest! {
         let policy = Policy { restart, heartbeat, ..policy() };
         let begin = Instant::now();
         let mut now = begin;
-        let mut supervisor = Supervisor::new([(policy.clone(), true), (policy, false)], begin);
+        let mut supervisor = Supervisor::new(
+            [
+                Wish { policy: policy.clone(), critical: true, after: Vec::new() },
+                Wish { policy, critical: false, after: vec![0] },
+            ],
+            begin,
+        );
         // The world: which services have a process. Its events are only those that can happen.
         let mut running = [false; 2];
         let apply = |running: &mut [bool; 2], steps: Vec<(Index, Action)>| {

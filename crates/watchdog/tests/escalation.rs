@@ -129,6 +129,8 @@ fn a_reboot_command_that_fails_is_said_and_the_hardware_does_it() {
     let config = device.escalates_with(&hardware) + &script("agent", "exit 1") + BROKEN;
     let mut watchdog = Watchdog::start(&config);
     watchdog.logs("the reboot command exited with code 3");
+    // The last feed was just before.
+    std::thread::sleep(Duration::from_millis(300));
     hardware.drain();
     assert!(!hardware.is_fed_within(Duration::from_secs(2)));
     watchdog.signal(Signal::SIGTERM);

@@ -4,8 +4,13 @@
 
 mod common;
 
+use std::io::{Write, stderr};
+
 use common::{Watchdog, is_alive, pid_in, script, until};
-use nix::sys::signal::{Signal, kill};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::getsid,
+};
 
 #[test]
 fn a_child_of_a_service_that_died_dies_too() {
@@ -65,4 +70,45 @@ fn orphans_of_a_running_service_are_reaped_and_it_goes_on() {
     until("the orphan is reaped", || !std::path::Path::new(&format!("/proc/{orphan}")).exists());
     assert!(is_alive(parent));
     watchdog.stop();
+}
+
+/// A daemon that is never the same process for long, and in no session that anybody knows.
+const HOPPING: &str = "hop() { setsid sh -c \"$1\" hop \"$1\" & exit; }; hop \
+                       'sleep 0.01; setsid sh -c \"$1\" hop \"$1\" & exit'";
+
+#[test]
+fn a_daemon_that_hops_from_process_to_process_dies_with_its_service() {
+    // Each of its processes holds the output: it ends only when none is left.
+    let config = script("parent", &format!("({HOPPING}); echo begun; exec sleep 3600"));
+    let mut watchdog = Watchdog::start(&config);
+    let parent = watchdog.starts("parent");
+    watchdog.prints("begun");
+    kill(parent, Signal::SIGKILL).unwrap();
+    watchdog.starts("parent");
+    watchdog.prints("begun");
+    watchdog.stop();
+}
+
+#[test]
+fn what_a_killed_watchdog_left_behind_ends_when_the_next_one_starts() {
+    let daemon = "setsid sleep 3600 & echo daemon $!; exec sleep 3600";
+    let mut first = Watchdog::start(&script("parent", daemon));
+    let service = first.starts("parent");
+    let daemon = pid_in(&first.prints("daemon "));
+    until("the daemon has a session of its own", || getsid(Some(daemon)) == Ok(daemon));
+    let groups = std::fs::read_to_string(format!("/proc/{daemon}/cgroup")).unwrap();
+    if !groups.contains(&format!("peercam-watchdog-{}/parent", first.pid())) {
+        let _ = writeln!(stderr(), "not tested: this machine has no cgroup2 to be written to");
+        kill(daemon, Signal::SIGKILL).unwrap();
+        return;
+    }
+    first.signal(Signal::SIGKILL);
+    until("the service is gone", || !is_alive(service));
+    assert!(is_alive(daemon), "nobody was there to end it");
+    first.reap();
+    let mut second = Watchdog::start(&script("parent", "exec sleep 3600"));
+    second.starts("parent");
+    until("the daemon is gone", || !is_alive(daemon));
+    first.ends();
+    second.stop();
 }

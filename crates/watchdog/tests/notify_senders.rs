@@ -5,19 +5,34 @@
 mod common;
 
 use std::{
+    fs::Permissions,
+    io::{IoSlice, Read, Write, pipe, stderr},
     os::{
+        fd::AsRawFd,
         linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram},
+        unix::{
+            fs::PermissionsExt,
+            net::{SocketAddr, UnixDatagram},
+            process::CommandExt,
+        },
     },
+    process::Command,
     time::Instant,
 };
 
 use common::{Hardware, Watchdog, example, example_service, script};
+use nix::sys::{
+    signal::Signal,
+    socket::{ControlMessage, MsgFlags, sendmsg},
+};
 
 /// The socket that the service was told of, from its first line.
 fn socket_of(line: &str) -> SocketAddr {
-    let name = line.split('"').nth(1).unwrap().strip_prefix('@').unwrap();
-    SocketAddr::from_abstract_name(name).unwrap()
+    let name = line.split('"').nth(1).unwrap();
+    match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name).unwrap(),
+        None => SocketAddr::from_pathname(name).unwrap(),
+    }
 }
 
 #[test]
@@ -27,8 +42,9 @@ fn a_message_of_another_process_is_ignored_and_said() {
     let socket = socket_of(&watchdog.prints("told of"));
     UnixDatagram::unbound().unwrap().send_to_addr(b"READY=1", &socket).unwrap();
     let own = std::process::id();
-    watchdog
-        .logs(&format!("ignored a notify message from process {own}, which belongs to no service"));
+    watchdog.logs(&format!(
+        "agent: ignored a notify message from process {own}, which does not belong to it"
+    ));
     watchdog.logs("agent: not ready within 2s");
     watchdog.stop();
 }
@@ -82,4 +98,99 @@ fn a_flood_of_nonsense_costs_a_log_line_now_and_then_and_no_feed() {
     assert!(lines as u64 <= 1 + begin.elapsed().as_secs() / 10, "{lines} lines");
     watchdog.stop();
     flood.join().unwrap();
+}
+
+/// What any user of this machine may look into, with `runtime-dir` for it.
+fn runtime() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let config = format!("runtime-dir = {:?}\n", folder.path().join("watchdog"));
+    (folder, config)
+}
+
+#[test]
+fn a_message_of_another_user_does_not_even_arrive() {
+    if !nix::unistd::geteuid().is_root() {
+        let _ = writeln!(stderr(), "not tested: only root can act as another user");
+        return;
+    }
+    let (_folder, config) = runtime();
+    let agent = script("agent", &format!("{} status=mine ready beat", copy_of_example(&_folder)));
+    let config = config + &agent + "user = \"games\"\nready-timeout = \"30s\"\n";
+    let mut watchdog = Watchdog::start(&config);
+    let line = watchdog.prints("told of");
+    watchdog.logs("agent: up");
+    let name = line.split('"').nth(1).unwrap();
+    let stranger = Command::new(copy_of_example(&_folder))
+        .args(["status=forged", "trigger"])
+        .env("NOTIFY_SOCKET", name)
+        .uid(nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(stranger.stderr).unwrap();
+    assert!(said.contains("Permission denied"), "{said}");
+    watchdog.signal(Signal::SIGTERM);
+    watchdog.logs("agent: stopped");
+    for part in ["ignored", "asked to be restarted", "forged"] {
+        assert_eq!(watchdog.times_logged(part), 0, "{part}");
+    }
+    assert_eq!(watchdog.ends().code(), Some(0));
+}
+
+/// Where every user may run it.
+fn copy_of_example(folder: &tempfile::TempDir) -> String {
+    let copy = folder.path().join("service");
+    if !copy.exists() {
+        std::fs::copy(example(), &copy).unwrap();
+    }
+    copy.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_service_that_floods_disturbs_no_other_and_is_said_once_in_a_while() {
+    let hardware = Hardware::new();
+    let (_folder, config) = runtime();
+    let flood = example_service("flood", &["ready", "flood=100000", "hang"])
+        .replace("heartbeat = \"2s\"", "");
+    let beats = example_service("beats", &["ready", "beat"]);
+    let fails = example_service("fails", &["ready", "beats=2", "exit=7"]);
+    let mut watchdog = Watchdog::start(&(config + &hardware.config() + &flood + &beats + &fails));
+    let begin = Instant::now();
+    watchdog.logs("flood: a flood of notify messages");
+    watchdog.logs("fails: exited with code 7");
+    watchdog.starts("fails");
+    hardware.drain();
+    for _ in 0..5 {
+        assert_eq!(hardware.next(), 0);
+    }
+    watchdog.prints("100000 messages sent");
+    watchdog.logs("fails: exited with code 7");
+    assert_eq!(watchdog.times_logged("beats: no heartbeat"), 0);
+    assert_eq!(watchdog.times_logged("beats: started"), 1);
+    let lines = watchdog.times_logged("flood: a flood");
+    assert!(lines as u64 <= 1 + begin.elapsed().as_secs() / 10, "{lines} lines");
+    watchdog.stop();
+}
+
+#[test]
+fn descriptors_that_come_with_a_message_are_not_kept() {
+    let (_folder, config) = runtime();
+    let config = config + &example_service("agent", &["ready", "beats=1000000"]);
+    let mut watchdog = Watchdog::start(&config);
+    let socket = socket_of(&watchdog.prints("told of"));
+    watchdog.logs("agent: up");
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.connect_addr(&socket).unwrap();
+    let (mut reader, writer) = pipe().unwrap();
+    for _ in 0..100 {
+        let descriptors = [writer.as_raw_fd(); 20];
+        let text = [IoSlice::new(b"FDSTORE=1\nFDNAME=mine\nWATCHDOG=1")];
+        let message = [ControlMessage::ScmRights(&descriptors)];
+        sendmsg::<()>(sender.as_raw_fd(), &text, &message, MsgFlags::empty(), None).unwrap();
+    }
+    drop(writer);
+    // Ends only when nobody has the other end any more.
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    watchdog.logs("agent: ignored");
+    watchdog.stop();
 }

@@ -1,10 +1,6 @@
 //! The file as it is written, and the way from there to a checked [`super::Config`].
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -28,10 +24,6 @@ pub(super) struct Config {
     #[serde(default)]
     log: Log,
     escalation: Option<Escalation>,
-    #[serde(default)]
-    monitor: Vec<Monitor>,
-    #[serde(default)]
-    service: Vec<Service>,
 }
 
 /// In place of a device: the best one that there is.
@@ -82,7 +74,7 @@ struct Escalation {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Monitor {
+pub(super) struct Monitor {
     what: Subject,
     warning: Option<u64>,
     critical: Option<u64>,
@@ -94,7 +86,7 @@ struct Monitor {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Service {
+pub(super) struct Service {
     name: String,
     command: Vec<String>,
     safe_command: Option<Vec<String>>,
@@ -107,6 +99,11 @@ struct Service {
     working_directory: PathBuf,
     #[serde(default = "yes")]
     critical: bool,
+    #[serde(default)]
+    after: Vec<String>,
+    memory: Option<Size>,
+    open_files: Option<u32>,
+    tasks: Option<u32>,
     ready_timeout: Option<Span>,
     heartbeat: Option<Span>,
     progress_timeout: Option<Span>,
@@ -168,6 +165,34 @@ impl TryFrom<String> for Span {
     }
 }
 
+/// An amount of memory as people write it: `200MiB`; above zero, at most a tebibyte.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct Size(u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let shift = match unit {
+            "KiB" => Some(10),
+            "MiB" => Some(20),
+            "GiB" => Some(30),
+            _ => None,
+        };
+        shift
+            .and_then(|shift| number.parse::<u64>().ok()?.checked_mul(1 << shift))
+            .filter(|size| (1..=1 << 40).contains(size))
+            .map(Self)
+            .ok_or_else(|| {
+                let text: String = text.chars().take(40).collect();
+                format!("{text:?} is no amount of memory: write 512KiB, 200MiB or 1GiB")
+            })
+    }
+}
+
 fn seconds(seconds: u64) -> Span {
     Span(Duration::from_secs(seconds))
 }
@@ -214,6 +239,7 @@ fn broken_failures() -> u32 {
 }
 
 impl Config {
+    /// What stands in no list; the lists are empty.
     pub(super) fn check(self) -> Result<super::Config, Refusal> {
         let hardware = self.hardware.map(Hardware::check).transpose()?;
         for (key, folder) in [
@@ -235,30 +261,8 @@ impl Config {
             let message = "needs state-dir: without a record of resets they could go on for ever";
             return Err(("[escalation]".into(), message.into()));
         }
-        if self.service.is_empty() {
-            return Err(("[[service]]".into(), "there is none: name at least one".into()));
-        }
-        let mut names = HashSet::new();
-        let mut services = Vec::with_capacity(self.service.len());
-        for service in self.service {
-            if !names.insert(service.name.clone()) {
-                let place = format!("service {:?}", service.name);
-                return Err((place, "stands there twice: give each a name of its own".into()));
-            }
-            services.push(service.check()?);
-        }
         let Self { state_dir, pstore_dir, runtime_dir, .. } = self;
-        let mut subjects = HashSet::new();
-        let mut monitors = Vec::with_capacity(self.monitor.len());
-        for monitor in self.monitor {
-            let place = format!("monitor {:?}", monitor.what.to_string());
-            let first = subjects.insert(monitor.what);
-            let checked = match monitor.check(state_dir.is_some(), escalation.is_some()) {
-                _ if !first => Err("stands there twice: give each its limits once".to_owned()),
-                checked => checked,
-            };
-            monitors.push(checked.map_err(|message| (place, message))?);
-        }
+        let (monitors, services, refusals) = (Vec::new(), Vec::new(), Vec::new());
         Ok(super::Config {
             hardware,
             state_dir,
@@ -268,6 +272,7 @@ impl Config {
             escalation,
             monitors,
             services,
+            refusals,
         })
     }
 }
@@ -338,7 +343,11 @@ impl Escalation {
 }
 
 impl Monitor {
-    fn check(self, has_folder: bool, has_escalation: bool) -> Result<monitor::Limits, String> {
+    pub(super) fn check(
+        self,
+        has_folder: bool,
+        has_escalation: bool,
+    ) -> Result<monitor::Limits, String> {
         let Self { what: subject, warning, critical, escalate, hold: Span(hold) } = self;
         let limits = match (warning, critical) {
             (None, None) => return Err("give it a limit: warning, critical or both".into()),
@@ -363,12 +372,7 @@ impl Monitor {
 }
 
 impl Service {
-    fn check(self) -> Result<ServiceConfig, Refusal> {
-        let place = format!("service {:?}", self.name);
-        self.check_values().map_err(|message| (place, message))
-    }
-
-    fn check_values(self) -> Result<ServiceConfig, String> {
+    pub(super) fn check(self) -> Result<ServiceConfig, String> {
         check_name(&self.name)?;
         let (program, arguments) = check_command("command", self.command)?;
         let safe_command =
@@ -398,6 +402,12 @@ impl Service {
         if self.broken_failures == 0 {
             return Err("broken-failures 0: use at least 1".into());
         }
+        if self.open_files.is_some_and(|files| files < 16) {
+            return Err("open-files: no program gets by with less than 16".into());
+        }
+        if self.tasks == Some(0) {
+            return Err("tasks 0: use at least 1".into());
+        }
         Ok(ServiceConfig {
             name: self.name,
             program,
@@ -408,7 +418,11 @@ impl Service {
             environment: self.environment,
             working_directory: self.working_directory,
             critical: self.critical,
+            after: self.after,
+            open_files: self.open_files,
+            tasks: self.tasks,
             policy: Policy {
+                memory: self.memory.map(|size| size.0),
                 ready_timeout: self.ready_timeout.map(|span| span.0),
                 heartbeat: self.heartbeat.map(|span| span.0),
                 progress_timeout: self.progress_timeout.map(|span| span.0),

@@ -192,6 +192,11 @@ impl Watchdog {
         self.child.wait().unwrap()
     }
 
+    /// After it was killed, where others still hold its output.
+    pub fn reap(&mut self) {
+        self.child.wait().unwrap();
+    }
+
     /// Stops it as init does.
     pub fn stop(mut self) {
         self.signal(Signal::SIGTERM);
