@@ -186,6 +186,42 @@ impl Config {
         Self::parse(&text, &path.display().to_string())
     }
 
+    /// The same for a device that is to be reached whatever the file holds: where nothing of it can
+    /// be used, [`Config::fallback`] stands in, with what is wrong among its refusals.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ConfigError`] of the file, where there is nothing to stand in for it.
+    pub fn read_usable(path: &Path) -> Result<Self, ConfigError> {
+        let own = Self::read(path);
+        if own.as_ref().is_ok_and(|config| !config.services.is_empty()) {
+            return own;
+        }
+        let fallback = Self::fallback(path);
+        if !fallback.exists() {
+            return own;
+        }
+        let mut config = Self::read(&fallback)?;
+        let refusals = match own {
+            Ok(own) => own.refusals,
+            Err(error) => {
+                let (services, problem) = (vec!["(all)".to_owned()], error.to_string());
+                vec![Refusal { services, line: 0, problem }]
+            }
+        };
+        config.refusals.extend(refusals);
+        let problem = format!("nothing of it can be used, but {}", fallback.display());
+        let problem = format!("{}: {problem}", path.display());
+        config.refusals.push(Refusal { services: Vec::new(), line: 0, problem });
+        Ok(config)
+    }
+
+    /// What stands in for a file that can't be used: beside `watchdog.toml` it is
+    /// `watchdog.fallback.toml`.
+    pub fn fallback(path: &Path) -> PathBuf {
+        path.with_extension("fallback.toml")
+    }
+
     /// Checks the text of a file; `file` is its name in errors.
     ///
     /// # Errors

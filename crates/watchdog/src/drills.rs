@@ -150,7 +150,7 @@ struct Report {
 
 fn test(options: &Options, installed: &Path) -> Result<ExitCode, Failure> {
     let path = options.config.as_deref().unwrap_or(installed);
-    let config = Config::read(path).map_err(usage)?;
+    let config = Config::read_usable(path).map_err(usage)?;
     let folder = config.runtime_dir.ok_or_else(|| {
         usage(format!("{}: without runtime-dir the watchdog can't be heard", path.display()))
     })?;

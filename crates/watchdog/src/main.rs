@@ -32,7 +32,8 @@ status shows how the services are, and why the device was reset; log shows what
 the services printed and the watchdog said, with seconds since the start of the
 device; leave-safe-mode starts services normally again; test makes each service
 fail on purpose, and tells how long it takes until it is up again. FILE is then
-/etc/peercam/watchdog.toml unless another one is named.
+/etc/peercam/watchdog.toml unless another one is named. Where nothing of FILE can be used, the file of the same
+name with .fallback.toml for its end stands in, if there is one.
 
 Examples:
   peercam-watchdog log --follow --service agent
@@ -167,7 +168,7 @@ fn ask(path: &Path, config: &Config) -> Result<toml::Table, String> {
 }
 
 fn leave_safe_mode(path: &Path) -> ExitCode {
-    let asked = Config::read(path)
+    let asked = Config::read_usable(path)
         .map_err(|error| (error.to_string(), 2))
         .and_then(|config| ask(path, &config).map_err(|problem| (problem, 1)))
         .and_then(|status| match (status::safe_mode(&status), status::pid(&status)) {
@@ -186,7 +187,7 @@ fn leave_safe_mode(path: &Path) -> ExitCode {
 
 /// How things are, or how they were, on standard output.
 fn show_status(path: &Path, as_json: bool) -> ExitCode {
-    let config = match Config::read(path) {
+    let config = match Config::read_usable(path) {
         Ok(config) => config,
         Err(error) => {
             log::error(error);
@@ -216,7 +217,7 @@ fn show_status(path: &Path, as_json: bool) -> ExitCode {
 
 /// What was said, on standard output.
 fn show_log(path: &Path, persistent: bool, selection: &Selection) -> ExitCode {
-    let config = match Config::read(path) {
+    let config = match Config::read_usable(path) {
         Ok(config) => config,
         Err(error) => {
             log::error(error);
@@ -287,7 +288,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut config = match Config::read(&path) {
+    let read = if check_only { Config::read } else { Config::read_usable };
+    let mut config = match read(&path) {
         Ok(config) => config,
         Err(error) => {
             log::error(error);

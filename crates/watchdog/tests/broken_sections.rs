@@ -149,6 +149,34 @@ fn services_start_after_those_that_they_name() {
 }
 
 #[test]
+fn where_nothing_can_be_used_the_fallback_stands_in() {
+    let whole = "[[service]\n".to_owned();
+    let typo = "[hardwear]\n".to_owned() + &script("agent", "true");
+    let service = script("agent", "true") + "hartbeat = \"1s\"\n";
+    for (config, said) in [(whole, ":1: "), (typo, "hardwear"), (service, "hartbeat")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("watchdog.toml");
+        let runtime = format!("runtime-dir = {:?}\n", folder.path());
+        fs::write(
+            folder.path().join("watchdog.fallback.toml"),
+            runtime + &script("plain", "exec sleep 3600"),
+        )
+        .unwrap();
+        let mut watchdog = Watchdog::start_in(folder, &config);
+        let line = watchdog.logs("watchdog.toml:");
+        assert!(line.contains(said), "{line}");
+        watchdog.logs("watchdog.toml: nothing of it can be used, but ");
+        watchdog.logs("plain: up");
+        let path = path.to_str().unwrap();
+        let status = wait_for(path, "service plain: up");
+        assert!(status.contains("left-out") && status.contains(said), "{status}");
+        let (code, checked) = run(&["--check-config", "--config", path]);
+        assert_eq!((code, checked.lines().count()), (Some(2), 1), "{checked}");
+        watchdog.stop();
+    }
+}
+
+#[test]
 fn a_monitor_with_a_mistake_is_left_out_alone() {
     let monitors = "[[monitor]]\nwhat = \"moon\"\nwarning = 1\n[[monitor]]\nwhat = \"load\"\n\
                     warning = 1000\n";

@@ -52,6 +52,24 @@ fn the_installed_configuration_is_valid() {
 }
 
 #[test]
+fn the_installed_fallback_is_the_camera_in_safe_mode() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rootfs-overlay/etc/peercam/");
+    let path = std::path::Path::new(folder).join("watchdog.toml");
+    let own = Config::read(&path).unwrap();
+    let fallback = Config::read(&Config::fallback(&path)).unwrap();
+    assert_eq!((&own.refusals, &fallback.refusals), (&vec![], &vec![]));
+    let [agent] = &fallback.services[..] else { unreachable!("{:?}", fallback.services) };
+    let normal = &own.services[0];
+    let command = (agent.program.clone(), agent.arguments.clone());
+    assert_eq!(Some(&command), normal.safe_command.as_ref());
+    assert_eq!((&agent.user, &agent.groups), (&normal.user, &normal.groups));
+    assert_eq!(agent.environment, normal.environment);
+    let folders = |config: &Config| (config.state_dir.clone(), config.runtime_dir.clone());
+    assert_eq!(folders(&own), folders(&fallback));
+    assert_eq!((own.hardware, own.escalation), (fallback.hardware, fallback.escalation));
+}
+
+#[test]
 fn an_escalation_without_sense_is_named() {
     let with = |keys: &str| {
         let head = "state-dir = \"/nonexistent\"\n[escalation]\n";
