@@ -3,8 +3,12 @@
 
 use std::{
     fmt::Display,
+    fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::Path,
     time::{Duration, Instant},
 };
@@ -26,9 +30,16 @@ const TIME_FOR_THEM: Duration = Duration::from_millis(20);
 /// Least time between two lines in the log about what can't be taken from one socket.
 const WORD_PAUSE: Duration = Duration::from_secs(10);
 
+/// Held while the sockets of a folder are a running watchdog's.
+const LOCK: &str = "lock";
+
 /// One ear for each service.
 #[derive(Debug)]
-pub(crate) struct Ears(Vec<Ear>);
+pub(crate) struct Ears {
+    ears: Vec<Ear>,
+    /// The folder is this watchdog's as long as this is open.
+    _lock: Option<File>,
+}
 
 #[derive(Debug)]
 struct Ear {
@@ -46,32 +57,34 @@ impl Ears {
     ///
     /// # Errors
     ///
-    /// When the system gives no sockets.
+    /// When the system gives no sockets, or the folder is another watchdog's.
     pub fn new<'a>(
         names: impl Iterator<Item = &'a str>,
         folder: Option<&Path>,
         now: Instant,
     ) -> io::Result<Self> {
+        let lock = folder.map(claim).transpose()?.flatten();
         let ear = |name| {
             let socket = NotifySocket::bind(folder, name)?;
             Ok(Ear { socket, heard: 0, since: now, deaf_until: None, said: Said::default() })
         };
-        names.map(ear).collect::<io::Result<_>>().map(Self)
+        let ears = names.map(ear).collect::<io::Result<_>>()?;
+        Ok(Self { ears, _lock: lock })
     }
 
     /// On which a service is heard.
     pub fn socket(&self, index: Index) -> &NotifySocket {
-        &self.0[index].socket
+        &self.ears[index].socket
     }
 
     /// What to wait for.
     pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.0.iter().filter(|ear| ear.deaf_until.is_none()).map(|ear| ear.socket.as_fd())
+        self.ears.iter().filter(|ear| ear.deaf_until.is_none()).map(|ear| ear.socket.as_fd())
     }
 
     /// When the next [`Ears::hear`] is due, if it isn't only when one of the sources says so.
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.iter().filter_map(|ear| ear.deaf_until).min()
+        self.ears.iter().filter_map(|ear| ear.deaf_until).min()
     }
 
     /// What services said; `running` are their main processes.
@@ -82,10 +95,32 @@ impl Ears {
         name: impl Fn(Index) -> String,
     ) -> Vec<(Index, Message)> {
         let mut heard = Vec::new();
-        for (index, ear) in self.0.iter_mut().enumerate() {
+        for (index, ear) in self.ears.iter_mut().enumerate() {
             ear.hear(now, running[index], || name(index), |message| heard.push((index, message)));
         }
         heard
+    }
+}
+
+/// Takes the folder, so that nobody takes the sockets in it from a watchdog that runs. One that can't
+/// be written to is nobody's.
+fn claim(folder: &Path) -> io::Result<Option<File>> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    let lock = made.and_then(|()| {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(folder.join(LOCK))
+    });
+    match lock.map(|file| (file.try_lock(), file)) {
+        Ok((Err(TryLockError::WouldBlock), _)) => Err(io::Error::other(format!(
+            "{} is in use by another watchdog: stop that one, or use another runtime-dir",
+            folder.display()
+        ))),
+        Ok((_, file)) => Ok(Some(file)),
+        Err(_) => Ok(None),
     }
 }
 

@@ -285,6 +285,7 @@ pub fn describe(status: &Table, uptime: u64) -> String {
         }
         match number(service, "failures") {
             0 => {}
+            1 => page += ", 1 failure in a row",
             failures => drop(write!(page, ", {failures} failures in a row")),
         }
         match text(service, "problem") {
@@ -487,7 +488,7 @@ mod tests {
              hardware /dev/watchdog (i6300ESB), 15 s, pre-timeout 5 s, no way out; last reset: \
              the hardware watchdog was not fed\n\
              service agent: up for 1 h 1 min, 2 failures in a row: hosting\n\
-             service other: left-out, 1 failures in a row, can't be started: file:7: no sense\n\
+             service other: left-out, 1 failure in a row, can't be started: file:7: no sense\n\
              data-space: 7 %, normal\n\
              starts of the device: 2, reset by the watchdog once\n\
              resets in a row: 1\n  \

@@ -36,7 +36,7 @@ fn a_mistake_in_a_service_leaves_out_that_one_and_nothing_else() {
         let path = watchdog.folder.path().join("watchdog.toml");
         let path = path.to_str().unwrap();
         let status = wait_for(path, "service good: up");
-        assert!(status.contains("service bad: left-out, 1 failures in a row, can't be started: "));
+        assert!(status.contains("service bad: left-out, 1 failure in a row, can't be started: "));
         assert!(status.contains(said[0]), "{status}");
         // And the same with --check-config.
         let (code, checked) = run(&["--check-config", "--config", path]);

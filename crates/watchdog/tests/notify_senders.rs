@@ -194,3 +194,22 @@ fn descriptors_that_come_with_a_message_are_not_kept() {
     watchdog.logs("agent: ignored");
     watchdog.stop();
 }
+
+#[test]
+fn a_second_watchdog_does_not_take_the_sockets_of_the_first() {
+    let (_folder, config) = runtime();
+    let config = config + &example_service("agent", &["ready", "beat"]);
+    let mut first = Watchdog::start(&config);
+    first.logs("agent: up");
+    let mut second = Watchdog::start(&config);
+    second.logs("is in use by another watchdog: stop that one");
+    assert_eq!(second.ends().code(), Some(1));
+    // Longer than its heartbeat, which still comes through.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    first.signal(Signal::SIGKILL);
+    first.ends();
+    assert_eq!(first.times_logged("no heartbeat"), 0);
+    let mut third = Watchdog::start(&config);
+    third.logs("agent: up");
+    third.stop();
+}

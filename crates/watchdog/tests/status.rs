@@ -29,7 +29,7 @@ fn services_are_shown_with_their_own_words_and_what_was_recorded() {
         + &script("crasher", "exit 3").replace("50ms", "1m")
         + "critical = false\nrestart-delay-max = \"1m\"\n";
     let watchdog = Watchdog::start(&config);
-    let waits = |text: &str| text.contains("crasher: waiting, 1 failures in a row");
+    let waits = |text: &str| text.contains("crasher: waiting, 1 failure in a row");
     until("both are shown", || {
         let (code, said) = status(&watchdog, &[]);
         code == Some(0) && said.contains("service agent: up for") && waits(&said)
