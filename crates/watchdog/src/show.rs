@@ -17,6 +17,9 @@ use crate::{
 
 /// How often is looked for more.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often it is looked for a file that is being made, and how soon again.
+const OPENINGS: u32 = 20;
+const OPENING_PAUSE: Duration = Duration::from_millis(10);
 /// A line with more is none of ours.
 const MAX_LINE: u64 = 64 * 1024;
 
@@ -38,11 +41,24 @@ pub struct Selection {
 /// Where there is no log, or nobody to show it to.
 pub fn show(folder: &Path, wanted: &Selection, output: &mut impl Write) -> io::Result<()> {
     // The older file may be gone, or not be there yet.
-    if let Ok(old) = File::open(folder.join(OLD_FILE_NAME)) {
+    let old = File::open(folder.join(OLD_FILE_NAME));
+    let has_old = old.is_ok();
+    if let Ok(old) = old {
         copy(&mut BufReader::new(old), wanted, output)?;
     }
     let path = folder.join(FILE_NAME);
-    let mut file = BufReader::new(File::open(&path)?);
+    let mut newest = File::open(&path);
+    for _ in 0..OPENINGS {
+        match &newest {
+            // It was just renamed, and the next one is about to be made.
+            Err(error) if has_old && error.kind() == io::ErrorKind::NotFound => {
+                sleep(OPENING_PAUSE);
+                newest = File::open(&path);
+            }
+            _ => break,
+        }
+    }
+    let mut file = BufReader::new(newest?);
     loop {
         copy(&mut file, wanted, output)?;
         output.flush()?;
