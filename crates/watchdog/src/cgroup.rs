@@ -36,8 +36,8 @@ pub enum Limit {
 #[derive(Debug)]
 pub struct Group {
     folder: PathBuf,
-    /// How often processes were ended for want of memory, when it was last asked.
-    ended_for_memory: u64,
+    /// What had happened when it was last asked.
+    events: MemoryEvents,
 }
 
 impl Groups {
@@ -72,7 +72,7 @@ impl Groups {
     pub fn add(&self, name: &str) -> Result<Group, String> {
         let folder = self.folder.join(name);
         fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(Group { folder, ended_for_memory: 0 })
+        Ok(Group { folder, events: MemoryEvents::default() })
     }
 }
 
@@ -118,11 +118,32 @@ impl Group {
         let _ = write(&self.folder.join("cgroup.kill"), "1");
     }
 
-    /// Whether the kernel ended it because it was out of memory, since this was last asked.
+    /// Whether the kernel ended it because it was at its limit of memory, since this was last
+    /// asked. Where the device as a whole had none left, it wasn't.
     pub fn has_run_out_of_memory(&mut self) -> bool {
         let events = fs::read_to_string(self.folder.join("memory.events")).unwrap_or_default();
-        let ended = ended_for_memory(&events);
-        ended > std::mem::replace(&mut self.ended_for_memory, ended)
+        let events = MemoryEvents::parse(&events);
+        let before = std::mem::replace(&mut self.events, events);
+        events.at_limit > before.at_limit && events.ended > before.ended
+    }
+}
+
+/// `memory.events`: `low 0`, …, `oom 1`, `oom_kill 1`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct MemoryEvents {
+    /// How often there was no more to be had below the limit.
+    at_limit: u64,
+    /// How many processes were ended for want of memory, of the group or of the device.
+    ended: u64,
+}
+
+impl MemoryEvents {
+    fn parse(text: &str) -> Self {
+        let count = |key| {
+            let count = text.lines().find_map(|line| line.strip_prefix(key))?;
+            count.parse().ok()
+        };
+        Self { at_limit: count("oom ").unwrap_or(0), ended: count("oom_kill ").unwrap_or(0) }
     }
 }
 
@@ -143,12 +164,6 @@ fn mount_point(mounts: &str) -> Option<&str> {
 /// The group of this process (`/proc/self/cgroup`).
 fn own_group(groups: &str) -> Option<&str> {
     groups.lines().find_map(|line| line.strip_prefix("0::"))
-}
-
-/// `memory.events`: `low 0`, …, `oom_kill 1`.
-fn ended_for_memory(events: &str) -> u64 {
-    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    count.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// A watchdog that was killed could not end what had left its services' sessions.
@@ -195,7 +210,8 @@ mod tests {
         assert_eq!(mount_point("cgroup2 /x\n"), None);
         assert_eq!(own_group("4:memory:/x\n0::/system.slice\n"), Some("/system.slice"));
         assert_eq!(own_group("4:memory:/x\n"), None);
-        assert_eq!(ended_for_memory("low 0\noom 2\noom_kill 7\noom_group_kill 1\n"), 7);
-        assert_eq!(ended_for_memory(""), 0);
+        let events = MemoryEvents::parse("low 0\nmax 9\noom 2\noom_kill 7\noom_group_kill 1\n");
+        assert_eq!(events, MemoryEvents { at_limit: 2, ended: 7 });
+        assert_eq!(MemoryEvents::parse(""), MemoryEvents::default());
     }
 }
