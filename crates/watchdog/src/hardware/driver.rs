@@ -215,6 +215,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_does_not_say_is_not_made_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let driver = Driver { identity: String::new(), options: 0, sysfs: Some(path.clone()) };
+        assert_eq!((driver.nowayout(), driver.is_active()), (None, None));
+        fs::write(path.join("nowayout"), "1\n").unwrap();
+        fs::write(path.join("state"), "inactive\n").unwrap();
+        assert_eq!((driver.nowayout(), driver.is_active()), (Some(true), Some(false)));
+        fs::write(path.join("pretimeout_governor"), "noop\n").unwrap();
+        assert_eq!(driver.panic_at_pretimeout(), Ok(()));
+        assert_eq!(driver.says("pretimeout_governor").unwrap(), GOVERNOR);
+        let elsewhere = Driver { sysfs: None, ..driver };
+        assert_eq!(elsewhere.panic_at_pretimeout(), Err("unknown".to_owned()));
+    }
+
+    #[test]
     fn a_real_watchdog_comes_before_the_stand_in_and_a_running_one_before_both() {
         let class = tempfile::tempdir().unwrap();
         let chosen = || choose(class.path()).to_str().unwrap().to_owned();
