@@ -178,6 +178,8 @@ pub fn make_harmless(bytes: &[u8], text: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// What is said of `pieces`, which come a second apart.
@@ -243,6 +245,24 @@ mod tests {
         lines.take(begin + WINDOW, b"three\n", |line| said.push(format!("{line:?}")));
         assert_eq!(said, ["LeftOut(1)", "Said(\"three\")"]);
         assert_eq!(lines.deadline(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn how_output_is_cut_into_pieces_changes_nothing(
+            output in proptest::collection::vec(
+                prop_oneof![3 => any::<u8>(), 1 => Just(b'\n'), 1 => Just(b'x')], 0..5000),
+            size in 1..700usize,
+        ) {
+            let pieces: Vec<&[u8]> = output.chunks(size).collect();
+            let lines = said(u32::MAX, &pieces);
+            prop_assert_eq!(&lines, &said(u32::MAX, &[&output]));
+            for line in &lines {
+                // U+FFFD, three bytes, is what a byte becomes at most.
+                prop_assert!(!line.is_empty() && line.len() <= 3 * MAX_LINE);
+                prop_assert!(!line.contains(char::is_control), "{line:?}");
+            }
+        }
     }
 
     #[test]
