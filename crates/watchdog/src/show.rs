@@ -17,9 +17,8 @@ use crate::{
 
 /// How often is looked for more.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How often it is looked for a file that is being made, and how soon again.
-const OPENINGS: u32 = 20;
-const OPENING_PAUSE: Duration = Duration::from_millis(10);
+/// How often is looked for files that are being changed.
+const TRIES: u32 = 10;
 /// A line with more is none of ours.
 const MAX_LINE: u64 = 64 * 1024;
 
@@ -40,25 +39,12 @@ pub struct Selection {
 ///
 /// Where there is no log, or nobody to show it to.
 pub fn show(folder: &Path, wanted: &Selection, output: &mut impl Write) -> io::Result<()> {
-    // The older file may be gone, or not be there yet.
-    let old = File::open(folder.join(OLD_FILE_NAME));
-    let has_old = old.is_ok();
-    if let Ok(old) = old {
+    let (old, newest) = open(folder)?;
+    if let Some(old) = old {
         copy(&mut BufReader::new(old), wanted, output)?;
     }
     let path = folder.join(FILE_NAME);
-    let mut newest = File::open(&path);
-    for _ in 0..OPENINGS {
-        match &newest {
-            // It was just renamed, and the next one is about to be made.
-            Err(error) if has_old && error.kind() == io::ErrorKind::NotFound => {
-                sleep(OPENING_PAUSE);
-                newest = File::open(&path);
-            }
-            _ => break,
-        }
-    }
-    let mut file = BufReader::new(newest?);
+    let mut file = BufReader::new(newest);
     loop {
         copy(&mut file, wanted, output)?;
         output.flush()?;
@@ -67,12 +53,34 @@ pub fn show(folder: &Path, wanted: &Selection, output: &mut impl Write) -> io::R
         }
         sleep(PAUSE);
         let Ok(newest) = File::open(&path) else { continue };
-        if newest.metadata()?.ino() != file.get_ref().metadata()?.ino() {
+        if !is_same(&newest, file.get_ref())? {
             // What was written until its name was taken.
             copy(&mut file, wanted, output)?;
             file = BufReader::new(newest);
         }
     }
+}
+
+/// The file before, if there is one, and the current one, at the same moment: the watchdog may be
+/// about to change them.
+fn open(folder: &Path) -> io::Result<(Option<File>, File)> {
+    let mut tries = 0..TRIES;
+    loop {
+        let newest = File::open(folder.join(FILE_NAME));
+        let old = File::open(folder.join(OLD_FILE_NAME)).ok();
+        let is_last = tries.next().is_none();
+        match (old, newest) {
+            (Some(old), Ok(newest)) if !is_last && is_same(&old, &newest)? => {}
+            // It has its new name, and the next one isn't there yet.
+            (Some(_), Err(error)) if !is_last && error.kind() == io::ErrorKind::NotFound => {}
+            (old, newest) => return Ok((old, newest?)),
+        }
+        sleep(PAUSE / TRIES);
+    }
+}
+
+fn is_same(one: &File, other: &File) -> io::Result<bool> {
+    Ok(one.metadata()?.ino() == other.metadata()?.ino())
 }
 
 /// As far as there is something, by whole lines: they are written at once.
