@@ -20,7 +20,6 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
 use toml::de::DeTable;
 
 use self::sections::Sections;
@@ -87,8 +86,7 @@ pub struct LogConfig {
 }
 
 /// Which lines of the log go to standard output and standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsoleLines {
     /// All.
     All,
@@ -237,8 +235,9 @@ impl Config {
         let sections = Sections::take(root.get_mut()).map_err(|(span, message)| {
             ConfigError::Syntax { file: file.to_owned(), line: line_of(text, Some(span)), message }
         })?;
-        let common = toml::de::Deserializer::from(root);
-        let common: raw::Config = serde::Deserialize::deserialize(common).map_err(syntax)?;
+        let common = raw::Config::read(root.get_ref()).map_err(|(span, message)| {
+            ConfigError::Syntax { file: file.to_owned(), line: line_of(text, span), message }
+        })?;
         let value = |(place, message)| ConfigError::Value { file: file.to_owned(), place, message };
         let mut config = common.check().map_err(value)?;
         for refused in sections.read_into(&mut config) {

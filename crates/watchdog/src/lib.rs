@@ -4,6 +4,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | `watchdog.toml`: read, checked |
+//! | `fields` | the keys of TOML tables |
 //! | [`cgroup`] | control groups, which hold and limit what a service starts |
 //! | `confine` | the limits of all services |
 //! | [`launch`] | what a service needs on this machine; its process |
@@ -77,6 +78,7 @@ pub mod drills;
 pub mod dumps;
 mod ears;
 pub mod escalation;
+mod fields;
 pub mod hardware;
 pub mod keeper;
 mod kept;

@@ -6,15 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Deserialize;
-
 /// A level is left again when the value is so many percent below it: what goes up and down around
 /// a limit is told of once.
 const MARGIN_PERCENT: u64 = 10;
 
 /// What is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// In how much of the last ten seconds everything waited for memory (PSI, `full avg10`).
     MemoryPressure,
@@ -33,6 +30,30 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// All there are.
+    pub const ALL: [Self; 7] = [
+        Self::MemoryPressure,
+        Self::Load,
+        Self::Descriptors,
+        Self::DataSpace,
+        Self::DataInodes,
+        Self::Temperature,
+        Self::ClockJump,
+    ];
+
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MemoryPressure => "memory-pressure",
+            Self::Load => "load",
+            Self::Descriptors => "descriptors",
+            Self::DataSpace => "data-space",
+            Self::DataInodes => "data-inodes",
+            Self::Temperature => "temperature",
+            Self::ClockJump => "clock-jump",
+        }
+    }
+
     /// What it is measured in.
     pub fn unit(self) -> &'static str {
         match self {
@@ -45,15 +66,7 @@ impl Subject {
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MemoryPressure => "memory-pressure",
-            Self::Load => "load",
-            Self::Descriptors => "descriptors",
-            Self::DataSpace => "data-space",
-            Self::DataInodes => "data-inodes",
-            Self::Temperature => "temperature",
-            Self::ClockJump => "clock-jump",
-        })
+        f.write_str(self.name())
     }
 }
 

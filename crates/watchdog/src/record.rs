@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use toml::de::{DeTable, DeValue};
+
+use crate::fields::{Fields, FromToml, Mistake, word};
 
 /// The layout of the file; another one is not read.
 const VERSION: u32 = 1;
@@ -30,48 +33,39 @@ pub const MAX_SIZE: u64 = 256 * 1024;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// The record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
     version: u32,
     /// Starts of the device.
     pub boots: u64,
     /// Starts of the watchdog itself while the device went on running.
-    #[serde(default)]
     pub watchdog_restarts: u64,
     /// Resets without [`Record::proved_stable`] or an end on purpose in between.
-    #[serde(default)]
     pub resets_in_a_row: u32,
     /// Which start of the device this is, as the kernel names it.
     boot_id: String,
     /// Running time of all earlier starts.
-    #[serde(default)]
     earlier_seconds: u64,
     /// Running time of this one, when the record was last written.
-    #[serde(default)]
     uptime_seconds: u64,
     /// It was stopped on purpose.
-    #[serde(default)]
     stopped: bool,
     /// Why the watchdog is about to reset the device.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<String>,
     /// The dumps of a kernel's end that are known already, as in [`Traces`].
-    #[serde(default)]
     dumps: BTreeMap<String, u64>,
     /// How often each kind of end was found.
-    #[serde(default)]
     pub ends: BTreeMap<Kind, u64>,
     /// By name.
-    #[serde(default)]
     pub services: BTreeMap<String, ServiceRecord>,
     /// The latest ones, the last one last.
-    #[serde(default)]
     pub resets: Vec<Reset>,
 }
 
 /// What is remembered of a service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServiceRecord {
     /// How often it failed.
@@ -81,18 +75,16 @@ pub struct ServiceRecord {
     /// The last it had said about itself then.
     pub last_words: String,
     /// The last lines it had printed then, the last one last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
     /// How often it was made to fail in a drill; none of that is among `failures`.
-    #[serde(default)]
     pub drills: u64,
     /// What came of the last one.
-    #[serde(default)]
     pub last_drill: String,
 }
 
 /// A reset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Reset {
     /// The device's running time when it was found.
@@ -104,7 +96,7 @@ pub struct Reset {
 }
 
 /// What ended a start of the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The watchdog was stopped first: a shutdown or reboot on purpose.
@@ -120,6 +112,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    pub const ALL: [Self; 5] =
+        [Self::Stopped, Self::Watchdog, Self::Kernel, Self::Hardware, Self::Unknown];
+
     /// As it stands in the file.
     pub fn key(self) -> &'static str {
         match self {
@@ -130,6 +126,49 @@ impl Kind {
             Self::Unknown => "unknown",
         }
     }
+}
+
+impl FromToml for Kind {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        word(value, &Self::ALL.map(|kind| (kind.key(), kind)))
+    }
+}
+
+impl FromToml for ServiceRecord {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        let read = |fields: Fields<'_>| {
+            Ok(Self {
+                failures: fields.or_default("failures")?,
+                cause: fields.or_default("cause")?,
+                last_words: fields.or_default("last-words")?,
+                last_lines: fields.or_default("last-lines")?,
+                drills: fields.or_default("drills")?,
+                last_drill: fields.or_default("last-drill")?,
+            })
+        };
+        read_table(value, read)
+    }
+}
+
+impl FromToml for Reset {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        let read = |fields: Fields<'_>| {
+            Ok(Self {
+                at_seconds: fields.required("at-seconds")?,
+                kind: fields.required("kind")?,
+                reason: fields.required("reason")?,
+            })
+        };
+        read_table(value, read)
+    }
+}
+
+fn read_table<T>(
+    value: &DeValue<'_>,
+    read: impl FnOnce(Fields<'_>) -> Result<T, Mistake>,
+) -> Result<T, String> {
+    let table = value.as_table().ok_or("no table where there is to be one")?;
+    read(Fields::new(table)).map_err(|(_, message)| message)
 }
 
 impl fmt::Display for Kind {
@@ -195,13 +234,38 @@ impl Record {
     ///
     /// When it is none of a record.
     pub fn parse(text: &str) -> Result<Self, RecordError> {
-        let record: Self = toml::from_str(text).map_err(|error| {
+        let root = DeTable::parse(text).map_err(|error| {
             RecordError::Syntax(error.message().lines().collect::<Vec<_>>().join(" "))
         })?;
+        let fields = Fields::new(root.get_ref());
+        let record = Self::read(&fields).map_err(|(_, message)| RecordError::Syntax(message))?;
         if record.version != VERSION {
             return Err(RecordError::Version(record.version));
         }
         Ok(record.bounded())
+    }
+
+    fn read(fields: &Fields<'_>) -> Result<Self, Mistake> {
+        let ends: BTreeMap<String, u64> = fields.or_default("ends")?;
+        let ends = ends.into_iter().map(|(key, count)| {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.key() == key);
+            Ok((kind.ok_or_else(|| (None, format!("an end {key:?}")))?, count))
+        });
+        Ok(Self {
+            version: fields.required("version")?,
+            boots: fields.required("boots")?,
+            watchdog_restarts: fields.or_default("watchdog-restarts")?,
+            resets_in_a_row: fields.or_default("resets-in-a-row")?,
+            boot_id: fields.required("boot-id")?,
+            earlier_seconds: fields.or_default("earlier-seconds")?,
+            uptime_seconds: fields.or_default("uptime-seconds")?,
+            stopped: fields.or_default("stopped")?,
+            intent: fields.optional("intent")?,
+            dumps: fields.or_default("dumps")?,
+            ends: ends.collect::<Result<_, Mistake>>()?,
+            services: fields.or_default("services")?,
+            resets: fields.or_default("resets")?,
+        })
     }
 
     /// The text for a file.

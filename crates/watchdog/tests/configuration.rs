@@ -118,7 +118,7 @@ fn a_wrong_type_is_named_with_its_line() {
     refused("[[service]]\nname = 7\n", &[":2: ", "`7`", "expected a string"]);
     refused("[[service]\n", &["watchdog.toml:1: "]);
     refused("[service]\nname = \"agent\"\n", &["watchdog.toml:1: write [[service]]"]);
-    refused("service = [7]\n", &["watchdog.toml:1: ", "(no name)", "expected struct"]);
+    refused("service = [7]\n", &["watchdog.toml:1: ", "(no name)", "`7`", "expected a table"]);
 }
 
 #[test]

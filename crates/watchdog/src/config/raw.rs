@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{ConsoleLines, EscalationConfig, HardwareConfig, LogConfig, ServiceConfig};
 use crate::{
     escalation::Limits,
+    fields::{Fields, FromToml, Mistake, word},
     monitor::{self, Subject},
     service::{Policy, Restart},
 };
@@ -14,37 +18,56 @@ use crate::{
 /// What is wrong, and where: the section or service.
 type Refusal = (String, String);
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Debug)]
 pub(super) struct Config {
     hardware: Option<Hardware>,
     state_dir: Option<PathBuf>,
     pstore_dir: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
-    #[serde(default)]
     log: Log,
     escalation: Option<Escalation>,
+}
+
+impl Config {
+    const KEYS: [&str; 6] =
+        ["hardware", "state-dir", "pstore-dir", "runtime-dir", "log", "escalation"];
+
+    /// From the file without what stands there several times.
+    pub(super) fn read(root: &DeTable<'_>) -> Result<Self, Mistake> {
+        let fields = Fields::only(root, &Self::KEYS)?;
+        Ok(Self {
+            hardware: fields.section("hardware", Hardware::read)?,
+            state_dir: fields.optional("state-dir")?,
+            pstore_dir: fields.optional("pstore-dir")?,
+            runtime_dir: fields.optional("runtime-dir")?,
+            log: fields.section("log", Log::read)?.unwrap_or_default(),
+            escalation: fields.section("escalation", Escalation::read)?,
+        })
+    }
 }
 
 /// In place of a device: the best one that there is.
 const AUTO: &str = "auto";
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[derive(Debug)]
 struct Hardware {
     device: PathBuf,
     timeout: Span,
     pretimeout: Option<Span>,
 }
 
-impl Default for Hardware {
-    fn default() -> Self {
-        Self { device: AUTO.into(), timeout: seconds(15), pretimeout: None }
+impl Hardware {
+    fn read(section: &Spanned<DeValue<'_>>) -> Result<Self, Mistake> {
+        let fields = Fields::of(section, &["device", "timeout", "pretimeout"])?;
+        Ok(Self {
+            device: fields.or("device", AUTO.into())?,
+            timeout: fields.or("timeout", seconds(15))?,
+            pretimeout: fields.optional("pretimeout")?,
+        })
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[derive(Debug)]
 struct Log {
     console: ConsoleLines,
     size_kb: u64,
@@ -58,48 +81,96 @@ impl Default for Log {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+impl Log {
+    fn read(section: &Spanned<DeValue<'_>>) -> Result<Self, Mistake> {
+        let keys = ["console", "size-kb", "kept-kb", "lines-in-10s"];
+        let fields = Fields::of(section, &keys)?;
+        let Self { console, size_kb, kept_kb, lines_in_10s } = Self::default();
+        Ok(Self {
+            console: fields.or("console", console)?,
+            size_kb: fields.or("size-kb", size_kb)?,
+            kept_kb: fields.or("kept-kb", kept_kb)?,
+            lines_in_10s: fields.or("lines-in-10s", lines_in_10s)?,
+        })
+    }
+}
+
+impl FromToml for ConsoleLines {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        word(value, &[("all", Self::All), ("warnings", Self::Warnings), ("none", Self::None)])
+    }
+}
+
+#[derive(Debug)]
 struct Escalation {
     reboot_command: Vec<String>,
-    #[serde(default = "failures_per_hour")]
     failures_per_hour: u32,
-    #[serde(default = "resets_per_day")]
     resets_per_day: u32,
-    #[serde(default = "safe_mode_after")]
     safe_mode_after: u32,
-    #[serde(default = "device_stable_after")]
     stable_after: Span,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+impl Escalation {
+    const KEYS: [&str; 5] = [
+        "reboot-command",
+        "failures-per-hour",
+        "resets-per-day",
+        "safe-mode-after",
+        "stable-after",
+    ];
+
+    fn read(section: &Spanned<DeValue<'_>>) -> Result<Self, Mistake> {
+        let fields = Fields::of(section, &Self::KEYS)?;
+        Ok(Self {
+            reboot_command: fields.required("reboot-command")?,
+            failures_per_hour: fields.or("failures-per-hour", 30)?,
+            resets_per_day: fields.or("resets-per-day", 4)?,
+            safe_mode_after: fields.or("safe-mode-after", 3)?,
+            stable_after: fields.or("stable-after", seconds(10 * 60))?,
+        })
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Monitor {
     what: Subject,
     warning: Option<u64>,
     critical: Option<u64>,
-    #[serde(default)]
     escalate: bool,
-    #[serde(default = "hold")]
     hold: Span,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+impl Monitor {
+    pub(super) fn read(section: &Spanned<DeValue<'_>>) -> Result<Self, Mistake> {
+        let keys = ["what", "warning", "critical", "escalate", "hold"];
+        let fields = Fields::of(section, &keys)?;
+        Ok(Self {
+            what: fields.required("what")?,
+            warning: fields.optional("warning")?,
+            critical: fields.optional("critical")?,
+            escalate: fields.or_default("escalate")?,
+            hold: fields.or("hold", seconds(60))?,
+        })
+    }
+}
+
+impl FromToml for Subject {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        let names = Self::ALL.map(|subject| (subject.name(), subject));
+        word(value, &names)
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Service {
     name: String,
     command: Vec<String>,
     safe_command: Option<Vec<String>>,
     user: Option<String>,
-    #[serde(default)]
     groups: Vec<String>,
-    #[serde(default)]
     environment: BTreeMap<String, String>,
-    #[serde(default = "root")]
     working_directory: PathBuf,
-    #[serde(default = "yes")]
     critical: bool,
-    #[serde(default)]
     after: Vec<String>,
     memory: Option<Size>,
     open_files: Option<u32>,
@@ -107,43 +178,89 @@ pub(super) struct Service {
     ready_timeout: Option<Span>,
     heartbeat: Option<Span>,
     progress_timeout: Option<Span>,
-    #[serde(default = "stop_timeout")]
     stop_timeout: Span,
-    #[serde(default)]
-    restart: RestartWord,
-    #[serde(default = "restart_delay")]
+    restart: Restart,
     restart_delay: Span,
-    #[serde(default = "restart_delay_max")]
     restart_delay_max: Span,
-    #[serde(default = "stable_after")]
     stable_after: Span,
-    #[serde(default = "broken_after")]
     broken_after: Span,
-    #[serde(default = "broken_failures")]
     broken_failures: u32,
-    #[serde(default)]
     no_reset_exit_codes: Vec<i32>,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum RestartWord {
-    #[default]
-    Always,
-    OnFailure,
+impl Service {
+    const KEYS: [&str; 23] = [
+        "name",
+        "command",
+        "safe-command",
+        "user",
+        "groups",
+        "environment",
+        "working-directory",
+        "critical",
+        "after",
+        "memory",
+        "open-files",
+        "tasks",
+        "ready-timeout",
+        "heartbeat",
+        "progress-timeout",
+        "stop-timeout",
+        "restart",
+        "restart-delay",
+        "restart-delay-max",
+        "stable-after",
+        "broken-after",
+        "broken-failures",
+        "no-reset-exit-codes",
+    ];
+
+    // Why these defaults: `rootfs-overlay/etc/peercam/watchdog.toml`.
+    pub(super) fn read(section: &Spanned<DeValue<'_>>) -> Result<Self, Mistake> {
+        let fields = Fields::of(section, &Self::KEYS)?;
+        Ok(Self {
+            name: fields.required("name")?,
+            command: fields.required("command")?,
+            safe_command: fields.optional("safe-command")?,
+            user: fields.optional("user")?,
+            groups: fields.or_default("groups")?,
+            environment: fields.or_default("environment")?,
+            working_directory: fields.or("working-directory", "/".into())?,
+            critical: fields.or("critical", true)?,
+            after: fields.or_default("after")?,
+            memory: fields.optional("memory")?,
+            open_files: fields.optional("open-files")?,
+            tasks: fields.optional("tasks")?,
+            ready_timeout: fields.optional("ready-timeout")?,
+            heartbeat: fields.optional("heartbeat")?,
+            progress_timeout: fields.optional("progress-timeout")?,
+            stop_timeout: fields.or("stop-timeout", seconds(5))?,
+            restart: fields.or("restart", Restart::Always)?,
+            restart_delay: fields.or("restart-delay", Span(Duration::from_millis(500)))?,
+            restart_delay_max: fields.or("restart-delay-max", seconds(10))?,
+            stable_after: fields.or("stable-after", seconds(10))?,
+            broken_after: fields.or("broken-after", seconds(60))?,
+            broken_failures: fields.or("broken-failures", 10)?,
+            no_reset_exit_codes: fields.or_default("no-reset-exit-codes")?,
+        })
+    }
+}
+
+impl FromToml for Restart {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        word(value, &[("always", Self::Always), ("on-failure", Self::OnFailure)])
+    }
 }
 
 /// A duration as people write it: `500ms`, `15s`, `2m`; above zero, at most a day.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy)]
 struct Span(Duration);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-impl TryFrom<String> for Span {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
+impl FromToml for Span {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::from_toml(value)?;
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let milliseconds = match unit {
@@ -166,14 +283,12 @@ impl TryFrom<String> for Span {
 }
 
 /// An amount of memory as people write it: `200MiB`; above zero, at most a tebibyte.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy)]
 struct Size(u64);
 
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
+impl FromToml for Size {
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::from_toml(value)?;
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let shift = match unit {
@@ -195,47 +310,6 @@ impl TryFrom<String> for Size {
 
 fn seconds(seconds: u64) -> Span {
     Span(Duration::from_secs(seconds))
-}
-
-// Defaults. Why these: `rootfs-overlay/etc/peercam/watchdog.toml`.
-fn root() -> PathBuf {
-    "/".into()
-}
-fn yes() -> bool {
-    true
-}
-fn failures_per_hour() -> u32 {
-    30
-}
-fn resets_per_day() -> u32 {
-    4
-}
-fn safe_mode_after() -> u32 {
-    3
-}
-fn device_stable_after() -> Span {
-    seconds(10 * 60)
-}
-fn hold() -> Span {
-    seconds(60)
-}
-fn stop_timeout() -> Span {
-    seconds(5)
-}
-fn restart_delay() -> Span {
-    Span(Duration::from_millis(500))
-}
-fn restart_delay_max() -> Span {
-    seconds(10)
-}
-fn stable_after() -> Span {
-    seconds(10)
-}
-fn broken_after() -> Span {
-    seconds(60)
-}
-fn broken_failures() -> u32 {
-    10
 }
 
 impl Config {
@@ -427,10 +501,7 @@ impl Service {
                 heartbeat: self.heartbeat.map(|span| span.0),
                 progress_timeout: self.progress_timeout.map(|span| span.0),
                 stop_timeout: self.stop_timeout.0,
-                restart: match self.restart {
-                    RestartWord::Always => Restart::Always,
-                    RestartWord::OnFailure => Restart::OnFailure,
-                },
+                restart: self.restart,
                 restart_delay: self.restart_delay.0,
                 restart_delay_max: self.restart_delay_max.0,
                 stable_after: self.stable_after.0,

@@ -3,19 +3,16 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use serde::Deserialize;
 use toml::{
     Spanned,
-    de::{DeTable, DeValue, ValueDeserializer},
+    de::{DeTable, DeValue},
 };
 
 use super::{Config, ServiceConfig, order, raw};
-use crate::monitor;
+use crate::{fields::Mistake, monitor};
 
 /// One `[[…]]`, as it stands there.
 type Section<'a> = Spanned<DeValue<'a>>;
-/// What is wrong, and where, if it isn't the section as a whole.
-type Mistake = (Option<Range<usize>>, String);
 
 /// The sections of a file.
 pub(super) struct Sections<'a> {
@@ -58,7 +55,7 @@ impl<'a> Sections<'a> {
         for section in self.services {
             let span = section.span();
             let name = word(&section, "name").unwrap_or("(no name)".to_owned());
-            let read = service(section).and_then(|service| match places.contains_key(&name) {
+            let read = service(&section).and_then(|service| match places.contains_key(&name) {
                 false => Ok(service),
                 true => Err((None, "stands there twice: give each a name of its own".to_owned())),
             });
@@ -79,7 +76,7 @@ impl<'a> Sections<'a> {
         }
         for section in self.monitors {
             let (span, what) = (section.span(), word(&section, "what").unwrap_or_default());
-            match monitor(section, config) {
+            match monitor(&section, config) {
                 Ok(monitor) => config.monitors.push(monitor),
                 Err((place, message)) => refusals.push(Refused {
                     span: place.unwrap_or(span),
@@ -98,21 +95,16 @@ fn word(section: &Section<'_>, key: &str) -> Option<String> {
     Some(text.chars().take(32).collect())
 }
 
-fn service(section: Section<'_>) -> Result<ServiceConfig, Mistake> {
-    read::<raw::Service>(section)?.check().map_err(|message| (None, message))
+fn service(section: &Section<'_>) -> Result<ServiceConfig, Mistake> {
+    raw::Service::read(section)?.check().map_err(|message| (None, message))
 }
 
-fn monitor(section: Section<'_>, config: &Config) -> Result<monitor::Limits, Mistake> {
-    let monitor = read::<raw::Monitor>(section)?;
+fn monitor(section: &Section<'_>, config: &Config) -> Result<monitor::Limits, Mistake> {
+    let monitor = raw::Monitor::read(section)?;
     let limits = monitor.check(config.state_dir.is_some(), config.escalation.is_some());
     let limits = limits.map_err(|message| (None, message))?;
     if config.monitors.iter().any(|other| other.subject == limits.subject) {
         return Err((None, "stands there twice: give each its limits once".to_owned()));
     }
     Ok(limits)
-}
-
-fn read<'a, T: Deserialize<'a>>(section: Section<'a>) -> Result<T, Mistake> {
-    T::deserialize(ValueDeserializer::from(section))
-        .map_err(|error| (error.span(), super::one_line(&error)))
 }
