@@ -23,6 +23,9 @@ const COMMAND: Duration = Duration::from_secs(60);
 /// How long it may take from power on to the camera in its room, on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(180);
 
+/// What U-Boot prints first.
+const BANNER: &str = "U-Boot 20";
+
 /// Where a guest's network finds its host (QEMU's user networking).
 const HOST: &str = "10.0.2.2";
 
@@ -176,7 +179,12 @@ impl Guest {
     /// Runs a command line in the guest's root shell and returns what it printed; an error if
     /// its exit code is not 0.
     pub async fn run(&mut self, command: &str) -> Result<String> {
-        match self.try_run(command).await? {
+        self.run_within(command, COMMAND).await
+    }
+
+    /// The same for a command line that takes its time.
+    pub async fn run_within(&mut self, command: &str, deadline: Duration) -> Result<String> {
+        match self.try_run_within(command, deadline).await? {
             (0, output) => Ok(output),
             (code, output) => Err(Error::Command { command: command.to_owned(), code, output }),
         }
@@ -184,6 +192,10 @@ impl Guest {
 
     /// Runs a command line in the guest's root shell: its exit code, and what it printed.
     pub async fn try_run(&mut self, command: &str) -> Result<(i32, String)> {
+        self.try_run_within(command, COMMAND).await
+    }
+
+    async fn try_run_within(&mut self, command: &str, deadline: Duration) -> Result<(i32, String)> {
         self.commands += 1;
         let number = self.commands;
         let from = self.machine.output().len();
@@ -200,7 +212,7 @@ impl Guest {
             Some((code.parse().ok()?, output.replace('\r', "").trim().to_owned()))
         };
         self.machine
-            .wait_for_output(&format!("the end of {command:?}"), from, COMMAND, finished)
+            .wait_for_output(&format!("the end of {command:?}"), from, deadline, finished)
             .await
     }
 
@@ -242,15 +254,32 @@ impl Guest {
 
     /// Restarts the guest from its own shell. Returns when the new start has begun.
     pub async fn reboot(&mut self) -> Result<()> {
-        let before = self.machine.output().len();
-        self.machine.type_in("reboot\n")?;
-        self.machine
-            .wait_for_output("U-Boot's banner", before, BOOT, |output| {
-                output.contains("U-Boot 20").then_some(())
-            })
-            .await?;
-        self.started = before;
+        let before = self.console_length();
+        self.type_in("reboot\n")?;
+        self.wait_for_start(before, BOOT).await
+    }
+
+    /// Types into its console, and waits for nothing: for what no shell survives.
+    pub fn type_in(&mut self, text: &str) -> Result<()> {
+        self.machine.type_in(text)
+    }
+
+    /// How many bytes its console has printed: what comes next begins there.
+    pub fn console_length(&self) -> usize {
+        self.machine.output().len()
+    }
+
+    /// Waits until it has begun to start anew, as its console says behind byte `from`.
+    pub async fn wait_for_start(&mut self, from: usize, deadline: Duration) -> Result<()> {
+        let banner = |output: &str| output.find(BANNER);
+        let at = self.machine.wait_for_output("U-Boot's banner", from, deadline, banner).await?;
+        self.started = from + at;
         Ok(())
+    }
+
+    /// How often it has started: more than once, and it was reset.
+    pub fn starts(&self) -> usize {
+        self.machine.output().matches(BANNER).count()
     }
 
     /// Switches it off, as a power cut does, and returns its disk.

@@ -11,6 +11,7 @@
 //! | [`browser`] | [`Browser`]: headless Chromium over WebDriver, and what its player says |
 //! | [`stats`] | [`Stats`]: the player's figures |
 //! | [`network`] | [`World`]: networks of a test's own, with routers, bad lines and a TURN server |
+//! | [`recovery`] | faults of a guest's camera, and how it came back from them |
 //! | [`net`] | free ports, this host's address, one HTTP request |
 //! | [`picture`] | a picture that fills the encoder's bit rate |
 //! | [`programs`] | where the binaries are |
@@ -34,6 +35,7 @@ pub mod picture;
 pub mod process;
 pub mod programs;
 pub mod progress;
+pub mod recovery;
 pub mod rendezvous;
 pub mod stats;
 pub mod wait;
