@@ -4,7 +4,7 @@
 use std::{borrow::Cow, collections::BTreeMap, ops::Range, path::PathBuf};
 
 use toml::{
-    Spanned,
+    Spanned, Table, Value,
     de::{DeTable, DeValue},
 };
 
@@ -100,6 +100,33 @@ impl<'a> Fields<'a> {
     /// As [`Fields::optional`], and where there is none.
     pub fn required<T: FromToml>(&self, key: &str) -> Result<T, Mistake> {
         self.optional(key)?.ok_or_else(|| (None, format!("missing field `{key}`")))
+    }
+}
+
+/// A whole text as one table. It may hold fractions and dates, which are then their text.
+///
+/// # Errors
+///
+/// Where it is no TOML.
+pub(crate) fn table(text: &str) -> Result<Table, toml::de::Error> {
+    DeTable::parse(text).map(|root| plain_table(root.get_ref()))
+}
+
+fn plain_table(table: &DeTable<'_>) -> Table {
+    table.iter().map(|(key, value)| (key.get_ref().to_string(), plain(value.get_ref()))).collect()
+}
+
+fn plain(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Boolean(value) => Value::Boolean(*value),
+        DeValue::Integer(_) => Value::Integer(i64::from_toml(value).unwrap_or(i64::MAX)),
+        DeValue::Float(number) => Value::String(number.as_str().to_owned()),
+        DeValue::Datetime(date) => Value::String(date.to_string()),
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|item| plain(item.get_ref())).collect())
+        }
+        DeValue::Table(table) => Value::Table(plain_table(table)),
     }
 }
 

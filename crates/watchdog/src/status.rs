@@ -14,7 +14,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::{
-    keeper,
+    fields, keeper,
     record::{Kind, Record},
 };
 
@@ -190,9 +190,8 @@ pub fn read(folder: &Path) -> Result<Table, String> {
     let path = folder.join(FILE_NAME);
     let text = keeper::read_text(&path, MAX_SIZE)
         .map_err(|error| format!("{}: {error}: does the watchdog run?", path.display()))?;
-    let status: Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| format!("{}: {}", path.display(), error.message()))?;
+    let status =
+        fields::table(&text).map_err(|error| format!("{}: {}", path.display(), error.message()))?;
     match pid(&status) {
         Some(pid) if program(pid) == program(std::process::id().cast_signed()) => Ok(status),
         _ => Err(format!("{}: the watchdog that wrote it runs no more", path.display())),
