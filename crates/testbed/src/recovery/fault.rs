@@ -106,7 +106,7 @@ pub const WATCHDOG_KILLED: Fault = Fault {
     name: "watchdog killed",
     begin: Deed::Shell("kill -KILL $(pidof peercam-watchdog)"),
     cure: Cure::Init,
-    noticed_by: Some("/dev/watchdog: armed"),
+    noticed_by: Some(": armed ("),
     ..NONE
 };
 
@@ -123,13 +123,5 @@ pub const PANIC: Fault = Fault {
     name: "kernel panic",
     begin: Deed::Shell("echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger"),
     cure: Cure::Reset,
-    ..NONE
-};
-
-/// A person ends safe mode: no fault, and all services start again.
-pub const LEAVES_SAFE_MODE: Fault = Fault {
-    name: "safe mode ended by a person",
-    begin: Deed::Shell("peercam-watchdog leave-safe-mode"),
-    noticed_by: Some("safe mode ends on request"),
     ..NONE
 };

@@ -5,9 +5,11 @@ use peercam_testbed::{
     Bed,
     recovery::{
         Cure, Scene,
-        fault::{LEAVES_SAFE_MODE, PANIC, WATCHDOG_STOPPED},
+        fault::{PANIC, WATCHDOG_STOPPED},
+        scene::SOON,
         watchdog::Reset,
     },
+    wait::{self, Look},
 };
 
 /// `starved` and `panicked` are what the record may say of a reset that came of a watchdog that was
@@ -32,9 +34,16 @@ async fn comes_back(board: &str, starved: &[&str], panicked: &[&str]) {
     // A test picture plays now; whoever looks into it has the camera back at once.
     let status = scene.status().await.unwrap();
     assert_eq!(status.safe_mode.as_deref(), Some("3 resets in a row"));
-    let recovery = scene.suffer(&LEAVES_SAFE_MODE).await.unwrap();
-    assert_eq!(recovery.status.safe_mode, None, "{recovery:?}");
-    assert_eq!(recovery.status.record.resets_in_a_row, 0);
+    scene.guest.run("peercam-watchdog leave-safe-mode").await.unwrap();
+    wait::until("safe mode to end", SOON, async || {
+        let status = scene.status().await?;
+        let over = status.safe_mode.is_none() && status.agent().is_some();
+        Ok(if over { Look::Done(()) } else { Look::NotYet(format!("{status:?}")) })
+    })
+    .await
+    .unwrap();
+    assert_eq!(scene.status().await.unwrap().record.resets_in_a_row, 0);
+    assert_eq!(scene.guest.starts(), 4);
 }
 
 #[tokio::test]
