@@ -52,6 +52,7 @@ async fn a_reset_brings_an_arm64_camera_back() {
 }
 
 #[tokio::test]
+#[ignore = "long: run by scripts/test --all"]
 async fn a_reset_brings_an_armv7_camera_back() {
     // Its kernel keeps nothing of what it said, nor does its software watchdog.
     comes_back("qemu-armv7", &["unknown"], &["unknown"]).await;
