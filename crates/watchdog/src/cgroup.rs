@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use crate::reaper;
+
 /// Start of the folder's name; the process id of the watchdog follows.
 const PREFIX: &str = "peercam-watchdog-";
 /// How often, and in which steps, a folder is removed whose processes die just now.
@@ -171,11 +173,7 @@ fn end_leftovers(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
-        let is_watchdog = |pid: u32| {
-            let program = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-            program(&pid.to_string()).is_some_and(|found| Some(found) == program("self"))
-        };
-        if pid.is_some_and(|pid| pid == std::process::id() || !is_watchdog(pid)) {
+        if pid.is_some_and(|pid| pid == std::process::id() || !reaper::is_watchdog(pid)) {
             let _ = write(&entry.path().join("cgroup.kill"), "1");
             remove(&entry.path());
         }

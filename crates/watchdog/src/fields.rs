@@ -226,6 +226,7 @@ fn unexpected(value: &DeValue<'_>, wanted: &str) -> String {
     format!("invalid type: {found}, expected {wanted}")
 }
 
-fn cut(text: &str) -> String {
+/// As much of a text as a message may hold.
+pub(crate) fn cut(text: &str) -> String {
     text.chars().take(MAX_WORD).collect()
 }

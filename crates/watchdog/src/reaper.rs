@@ -4,7 +4,7 @@
 //! a child of the watchdog, which is the subreaper (`PR_SET_CHILD_SUBREAPER(2const)`) of them all,
 //! and is found by that.
 
-use std::{fs, str::SplitAsciiWhitespace};
+use std::{fmt::Display, fs, str::SplitAsciiWhitespace};
 
 use nix::{
     errno::Errno,
@@ -109,6 +109,12 @@ fn parse_stat(stat: &str) -> Option<Process> {
         parent: id(&mut fields, 1)?,
         session: id(&mut fields, 1)?,
     })
+}
+
+/// Whether a process runs this program (`proc_pid_comm(5)`): its id may have become another's.
+pub(crate) fn is_watchdog(pid: impl Display) -> bool {
+    let program = |pid: &dyn Display| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    program(&pid) == program(&"self")
 }
 
 #[cfg(test)]

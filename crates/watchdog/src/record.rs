@@ -357,10 +357,7 @@ impl Record {
 
     /// A service failed.
     pub fn failed(&mut self, service: &str, cause: &str, words: Option<&str>, lines: &[String]) {
-        if self.services.len() >= MAX_SERVICES && !self.services.contains_key(service) {
-            return;
-        }
-        let record = self.services.entry(service.to_owned()).or_default();
+        let Some(record) = self.service(service) else { return };
         record.failures = record.failures.saturating_add(1);
         record.cause = cut(cause);
         record.last_words = cut(words.unwrap_or_default());
@@ -370,12 +367,15 @@ impl Record {
 
     /// A service was made to fail, and this came of it.
     pub fn drilled(&mut self, service: &str, outcome: &str) {
-        if self.services.len() >= MAX_SERVICES && !self.services.contains_key(service) {
-            return;
-        }
-        let record = self.services.entry(service.to_owned()).or_default();
+        let Some(record) = self.service(service) else { return };
         record.drills = record.drills.saturating_add(1);
         record.last_drill = cut(outcome);
+    }
+
+    /// What is remembered of a service; None where that would be too many.
+    fn service(&mut self, name: &str) -> Option<&mut ServiceRecord> {
+        let fits = self.services.len() < MAX_SERVICES || self.services.contains_key(name);
+        fits.then(|| self.services.entry(name.to_owned()).or_default())
     }
 
     /// It has run so long without trouble that earlier resets are no part of a row.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::{
-    fields, keeper,
+    fields, keeper, reaper,
     record::{Kind, Record},
 };
 
@@ -193,7 +193,7 @@ pub fn read(folder: &Path) -> Result<Table, String> {
     let status =
         fields::table(&text).map_err(|error| format!("{}: {}", path.display(), error.message()))?;
     match pid(&status) {
-        Some(pid) if program(pid) == program(std::process::id().cast_signed()) => Ok(status),
+        Some(pid) if reaper::is_watchdog(pid) => Ok(status),
         _ => Err(format!("{}: the watchdog that wrote it runs no more", path.display())),
     }
 }
@@ -300,11 +300,6 @@ pub fn describe(status: &Table, uptime: u64) -> String {
         let _ = writeln!(page, "{what}: {} {unit}, {level}", number(monitor, "value"));
     }
     page + &status.get("record").and_then(Value::as_table).map(describe_record).unwrap_or_default()
-}
-
-/// What a process runs (`proc_pid_comm(5)`): a process id may have become another's.
-fn program(pid: i32) -> Option<String> {
-    fs::read_to_string(format!("/proc/{pid}/comm")).ok()
 }
 
 /// A record for people: all there is when the watchdog itself can't be asked.

@@ -13,10 +13,8 @@ use serde::Deserialize;
 use super::{Context, Error};
 use crate::hash::{self, at};
 
-/// The programs that go into `/usr/bin`.
-pub const PROGRAMS: [&str; 3] = ["peercam-agent", "peercamctl", "peercam-watchdog"];
-
-/// The packages that they are made of, each with its profile in `Cargo.toml` and its programs.
+/// The packages that our programs are made of, each with its profile in `Cargo.toml` and those of
+/// its programs that go into `/usr/bin`.
 const PACKAGES: [(&str, &str, &[&str]); 2] = [
     ("peercam-agent", "firmware", &["peercam-agent", "peercamctl"]),
     ("peercam-watchdog", "firmware-small", &["peercam-watchdog"]),

@@ -36,7 +36,6 @@ use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::{closure, modules, tool};
 
-pub use binaries::PROGRAMS;
 pub use registry::emulator;
 use step::Made;
 

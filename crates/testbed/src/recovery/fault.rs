@@ -1,6 +1,6 @@
 //! What goes wrong, and what is to bring the camera back.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 /// What brought a camera back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,22 +32,13 @@ impl fmt::Display for Cure {
     }
 }
 
-/// What is done to a guest.
-#[derive(Debug, Clone, Copy)]
-pub enum Deed {
-    /// A command line in its root shell.
-    Shell(&'static str),
-}
-
 /// A fault of a guest.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
     /// What it is.
     pub name: &'static str,
-    /// What makes it.
-    pub begin: Deed,
-    /// What undoes it after how long, unless it is undone by what cures it.
-    pub end: Option<(Duration, Deed)>,
+    /// The command line in the guest's root shell that makes it.
+    pub command: &'static str,
     /// What is to cure it.
     pub cure: Cure,
     /// What is said about it on the console by who notices it; none where nobody is to.
@@ -56,72 +47,60 @@ pub struct Fault {
     pub recorded: Option<&'static str>,
 }
 
-const NONE: Fault = Fault {
-    name: "",
-    begin: Deed::Shell(""),
-    end: None,
-    cure: Cure::Nothing,
-    noticed_by: None,
-    recorded: None,
-};
-
 /// The agent is killed.
 pub const KILLED: Fault = Fault {
     name: "agent killed",
-    begin: Deed::Shell("kill -KILL $(pidof peercam-agent)"),
+    command: "kill -KILL $(pidof peercam-agent)",
     cure: Cure::Restart,
     noticed_by: Some("agent: ended by SIGKILL"),
     recorded: Some("ended by SIGKILL"),
-    ..NONE
 };
 
 /// The agent is stopped.
 pub const STOPPED: Fault = Fault {
     name: "agent stopped (SIGSTOP)",
-    begin: Deed::Shell("kill -STOP $(pidof peercam-agent)"),
+    command: "kill -STOP $(pidof peercam-agent)",
     cure: Cure::Restart,
     noticed_by: Some("agent: no heartbeat for"),
     recorded: Some("no heartbeat for"),
-    ..NONE
 };
 
 /// All threads of the agent but those that speak for it hang, as in a driver.
 pub const DEADLOCKED: Fault = Fault {
     name: "agent deadlocked while alive",
     // The kernel's freezer stops single threads, and lets them be killed.
-    begin: Deed::Shell(
-        "agent=$(pidof peercam-agent) && cd /sys/fs/cgroup/$(cut -d: -f3 /proc/$agent/cgroup) \
+    command: "agent=$(pidof peercam-agent) && cd /sys/fs/cgroup/$(cut -d: -f3 /proc/$agent/cgroup) \
          && mkdir -p hung && cd hung && echo threaded >cgroup.type && echo 1 >cgroup.freeze \
          && for thread in /proc/$agent/task/*; do case $(cat $thread/comm) in \
          peercam-agent | tokio-*) ;; *) echo ${thread##*/} >cgroup.threads ;; esac; done; true",
-    ),
     cure: Cure::Restart,
     noticed_by: Some("agent: alive, but none of the work that is due was done"),
     recorded: Some("alive, but none of the work that is due was done"),
-    ..NONE
 };
 
 /// The watchdog is killed.
 pub const WATCHDOG_KILLED: Fault = Fault {
     name: "watchdog killed",
-    begin: Deed::Shell("kill -KILL $(pidof peercam-watchdog)"),
+    command: "kill -KILL $(pidof peercam-watchdog)",
     cure: Cure::Init,
     noticed_by: Some(": armed ("),
-    ..NONE
+    recorded: None,
 };
 
 /// The watchdog is stopped, and so the hardware is not fed.
 pub const WATCHDOG_STOPPED: Fault = Fault {
     name: "watchdog stopped (SIGSTOP)",
-    begin: Deed::Shell("kill -STOP $(pidof peercam-watchdog)"),
+    command: "kill -STOP $(pidof peercam-watchdog)",
     cure: Cure::Reset,
-    ..NONE
+    noticed_by: None,
+    recorded: None,
 };
 
 /// The kernel panics.
 pub const PANIC: Fault = Fault {
     name: "kernel panic",
-    begin: Deed::Shell("echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger"),
+    command: "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger",
     cure: Cure::Reset,
-    ..NONE
+    noticed_by: None,
+    recorded: None,
 };

@@ -1,5 +1,5 @@
-//! A guest's camera that is made to fail while a page plays it: what the tests of recovery and
-//! `measure recovery` begin with.
+//! A guest's camera that is made to fail while a page plays it: what the tests of recovery
+//! begin with.
 //!
 //! | module | holds |
 //! |---|---|

@@ -6,7 +6,6 @@ use peercam_protocol::{RoomId, signalling::Transport};
 
 use super::{
     Cure, Fault,
-    fault::Deed,
     pictures::{self, Pictures},
     watchdog::{self, Status},
 };
@@ -49,8 +48,8 @@ pub struct Recovery {
     pub cure: Cure,
     /// How long after the fault's beginning it was noticed, in seconds, by the guest's clock.
     pub noticed: Option<f64>,
-    /// How long after the fault's beginning, or, where it was undone, after its end, pictures came
-    /// again in the page, in seconds; none where they never ceased for a second.
+    /// How long after the fault's beginning pictures came again in the page, in seconds; none where
+    /// they never ceased for a second.
     pub playing: Option<f64>,
     /// The same after the first sign of life of a reset device.
     pub started: Option<f64>,
@@ -66,7 +65,7 @@ struct Before {
     console: usize,
     /// Seconds since the guest's start.
     uptime: f64,
-    /// When the fault began, or was undone, by the page's clock.
+    /// When the fault began, by the page's clock.
     begin: f64,
     /// When pictures had ceased because of it, or were to, by the page's clock.
     gone: f64,
@@ -115,24 +114,15 @@ impl Scene {
         let status = self.status().await?;
         let console = self.guest.console_length();
         let uptime = self.uptime().await?;
-        let mut begin = Pictures::look(&self.browser).await?.now;
-        match fault.begin {
-            // No shell survives it.
-            Deed::Shell(command) if fault.cure == Cure::Reset => {
-                self.guest.type_in(&format!("{command}\n"))?;
-            }
-            deed => self.perform(deed).await?,
-        }
+        let begin = Pictures::look(&self.browser).await?.now;
         if fault.cure == Cure::Reset {
+            // No shell survives it.
+            self.guest.type_in(&format!("{}\n", fault.command))?;
             self.guest.wait_for_start(console, BOOT).await?;
+        } else {
+            self.guest.run(fault.command).await?;
         }
-        let mut pictures = Pictures::look(&self.browser).await?;
-        if let Some((lasts, end)) = fault.end {
-            tokio::time::sleep(lasts).await;
-            self.perform(end).await?;
-            pictures = Pictures::look(&self.browser).await?;
-            begin = pictures.now;
-        }
+        let pictures = Pictures::look(&self.browser).await?;
         // On a busy machine pictures may have ceased for another reason before a reset.
         let gone = if fault.cure == Cure::Reset { pictures.now } else { begin };
         let before = Before { status, console, uptime, begin, gone, pictures: pictures.count };
@@ -140,12 +130,6 @@ impl Scene {
             self.guest.wait_for_shell().await?;
         }
         self.wait_cured(fault, &before).await
-    }
-
-    async fn perform(&mut self, deed: Deed) -> Result<()> {
-        match deed {
-            Deed::Shell(command) => self.guest.run(command).await.map(drop),
-        }
     }
 
     async fn wait_cured(&mut self, fault: &Fault, before: &Before) -> Result<Recovery> {

@@ -7,7 +7,6 @@
 //! ```
 //!
 //! Guests need their images: `peercam-firmware build --board qemu-aarch64`, and `qemu-armv7`.
-//! How long recovery takes is printed by `measure recovery`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod a_reset_brings_it_back;

@@ -10,7 +10,7 @@ use toml::{
 use super::{ConsoleLines, EscalationConfig, HardwareConfig, LogConfig, ServiceConfig};
 use crate::{
     escalation::Limits,
-    fields::{Fields, FromToml, Mistake, word},
+    fields::{Fields, FromToml, Mistake, cut, word},
     monitor::{self, Subject},
     service::{Policy, Restart},
 };
@@ -261,22 +261,13 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 impl FromToml for Span {
     fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
         let text = String::from_toml(value)?;
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let milliseconds = match unit {
-            "ms" => Some(1),
-            "s" => Some(1000),
-            "m" => Some(60 * 1000),
-            "h" => Some(60 * 60 * 1000),
-            _ => None,
-        };
-        milliseconds
-            .and_then(|unit: u64| number.parse::<u64>().ok()?.checked_mul(unit))
+        let units = [("ms", 1), ("s", 1000), ("m", 60 * 1000), ("h", 60 * 60 * 1000)];
+        amount(&text, &units)
             .map(Duration::from_millis)
             .filter(|span| !span.is_zero() && *span <= DAY)
             .map(Self)
             .ok_or_else(|| {
-                let text: String = text.chars().take(40).collect();
+                let text = cut(&text);
                 format!("{text:?} is no duration: write 500ms, 15s, 2m or 1h, up to a day")
             })
     }
@@ -289,23 +280,22 @@ struct Size(u64);
 impl FromToml for Size {
     fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
         let text = String::from_toml(value)?;
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let shift = match unit {
-            "KiB" => Some(10),
-            "MiB" => Some(20),
-            "GiB" => Some(30),
-            _ => None,
-        };
-        shift
-            .and_then(|shift| number.parse::<u64>().ok()?.checked_mul(1 << shift))
+        amount(&text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)])
             .filter(|size| (1..=1 << 40).contains(size))
             .map(Self)
             .ok_or_else(|| {
-                let text: String = text.chars().take(40).collect();
+                let text = cut(&text);
                 format!("{text:?} is no amount of memory: write 512KiB, 200MiB or 1GiB")
             })
     }
+}
+
+/// A whole number with a unit behind it; None where it is none, or too large.
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, size) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*size)
 }
 
 fn seconds(seconds: u64) -> Span {
