@@ -158,6 +158,8 @@ impl Claims {
         let holder = match &self.keeper {
             Some(keeper) => keeper.put(room, &claim).await.map_err(|error| {
                 error!(%room, %error, "a claim could not be kept");
+                // A camera that tries until storage is there again must not be over its limit then.
+                self.changes.give_back(address);
                 not_kept()
             })?,
             None => claim,
@@ -361,5 +363,16 @@ mod tests {
         let claims = Claims::new([], Some(Box::new(Faster(None))), &limits);
         assert_eq!(claim(&claims, "a", 1, &limits).await, Err(ErrorCode::Full));
         assert_eq!(claims.of(&room("a")), None);
+    }
+
+    #[tokio::test]
+    async fn what_storage_could_not_keep_does_not_count_against_the_address() {
+        let limits = Limits { claims_per_address_per_hour: 1, ..Limits::default() };
+        let claims = Claims::new([], Some(Box::new(Faster(None))), &limits);
+        for _ in 0..5 {
+            let address = Some([192, 0, 2, 1].into());
+            let refused = claims.claim(&room("a"), &tenant(1), address, &limits, 7).await;
+            assert_eq!(refused.unwrap_err().code, ErrorCode::Full);
+        }
     }
 }

@@ -44,6 +44,11 @@ impl TokenBucket {
         allowed
     }
 
+    /// Puts a taken token back.
+    fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.burst);
+    }
+
     /// Whether it is as good as new.
     fn is_full(&self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
@@ -82,6 +87,15 @@ impl AddressRates {
         let per_second = f64::from(self.burst) / self.seconds;
         let bucket = buckets.by_address.entry(address);
         bucket.or_insert_with(|| TokenBucket::new(per_second, self.burst, now)).take(now)
+    }
+
+    /// Puts a taken token back: what it was for did not happen.
+    pub(crate) fn give_back(&self, address: Option<IpAddr>) {
+        let Some(address) = address.map(one_subscriber) else { return };
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.by_address.get_mut(&address) {
+            bucket.give_back();
+        }
     }
 }
 
@@ -139,6 +153,20 @@ mod tests {
         assert_eq!((0..9).filter(|_| rates.take(None, start)).count(), 9);
         assert!(rates.take(one, start + Duration::from_secs(31)));
         assert!(!rates.take(one, start + Duration::from_secs(31)));
+    }
+
+    #[test]
+    fn what_did_not_happen_does_not_count() {
+        let start = Instant::now();
+        let rates = AddressRates::new(2, 60.0);
+        let one: Option<IpAddr> = Some([192, 0, 2, 1].into());
+        for _ in 0..9 {
+            assert!(rates.take(one, start));
+            rates.give_back(one);
+        }
+        // Nor does it earn anything.
+        rates.give_back(one);
+        assert_eq!((0..9).filter(|_| rates.take(one, start)).count(), 2);
     }
 
     #[test]
