@@ -66,13 +66,38 @@ pub const STOPPED: Fault = Fault {
 };
 
 /// All threads of the agent but those that speak for it hang, as in a driver.
+///
+/// The kernel's freezer stops single threads, and lets them be killed. Each is stopped while it
+/// sleeps: one that computes may hold a lock (that of memory, say) without which those that speak
+/// are mute, and that would be another fault. So it is only made when what the agent says of
+/// itself, pictures a second, goes on changing; else the threads are let go, and stopped once more.
 pub const DEADLOCKED: Fault = Fault {
     name: "agent deadlocked while alive",
-    // The kernel's freezer stops single threads, and lets them be killed.
-    command: "agent=$(pidof peercam-agent) && cd /sys/fs/cgroup/$(cut -d: -f3 /proc/$agent/cgroup) \
-         && mkdir -p hung && cd hung && echo threaded >cgroup.type && echo 1 >cgroup.freeze \
-         && for thread in /proc/$agent/task/*; do case $(cat $thread/comm) in \
-         peercam-agent | tokio-*) ;; *) echo ${thread##*/} >cgroup.threads ;; esac; done; true",
+    command: r#"
+said() { grep '^status = .* fps' /run/peercam-watchdog/status.toml; }
+sleeps() { read -r stat <$1/stat; case $stat in *') S '*) ;; *) false ;; esac; }
+for try in 1 2 3; do
+    until agent=$(pidof peercam-agent) && said | grep -q ' [1-9][0-9]* fps'; do sleep 1; done
+    hung=/sys/fs/cgroup/$(cut -d: -f3 /proc/$agent/cgroup)/hung$try
+    mkdir -p $hung
+    echo threaded >$hung/cgroup.type
+    echo 1 >$hung/cgroup.freeze
+    for thread in /proc/$agent/task/*; do
+        case $(cat $thread/comm) in peercam-agent | tokio-*) continue ;; esac
+        for wait in 1 2 3 4 5 6 7 8 9; do sleeps $thread && break; usleep 9999; done
+        echo ${thread##*/} >$hung/cgroup.threads
+    done
+    sleep 2
+    before=$(said)
+    for second in 1 2 3 4 5 6 7; do
+        sleep 1
+        [ "$(pidof peercam-agent)" = $agent ] || break
+        [ "$(said)" = "$before" ] || exit 0
+    done
+    echo 0 >$hung/cgroup.freeze
+done
+false
+"#,
     cure: Cure::Restart,
     noticed_by: Some("agent: alive, but none of the work that is due was done"),
     recorded: Some("alive, but none of the work that is due was done"),
