@@ -4,6 +4,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, UdpSocket},
     ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use peercam_protocol::RoomId;
 use crate::{
     Bed, Process, Rendezvous, bed,
     error::{Error, Result},
-    net, programs,
+    net, programs, qmp,
     wait::{self, Look},
 };
 
@@ -115,6 +116,8 @@ pub struct Guest {
     commands: u32,
     /// Where its present start begins in the console's output.
     started: usize,
+    /// Where QEMU takes commands.
+    qmp: PathBuf,
 }
 
 impl Guest {
@@ -136,8 +139,10 @@ impl Guest {
         let mut machine = qemu::Machine::new(&board, &disk).map_err(broken)?;
         machine.serial = qemu::Serial::Stdio;
         machine.forwards = entrance.forwards();
+        let qmp = bed.file("qmp");
+        machine.qmp = Some(qmp.clone());
         let machine = Process::spawn("the guest", machine.command(), &bed.file("console.log"))?;
-        Ok(Self { disk, machine, commands: 0, started: 0 })
+        Ok(Self { disk, machine, commands: 0, started: 0, qmp })
     }
 
     /// Waits until the rendezvous has its camera in `room`.
@@ -257,6 +262,12 @@ impl Guest {
         let before = self.console_length();
         self.type_in("reboot\n")?;
         self.wait_for_start(before, BOOT).await
+    }
+
+    /// Has QEMU change the machine around it (QMP): see QEMU's "QMP Reference Manual". `arguments`
+    /// is a JSON object.
+    pub async fn change_machine(&self, command: &str, arguments: &str) -> Result<()> {
+        qmp::execute(&self.qmp, command, arguments).await.map(drop)
     }
 
     /// Types into its console, and waits for nothing: for what no shell survives.

@@ -35,6 +35,7 @@ pub mod picture;
 pub mod process;
 pub mod programs;
 pub mod progress;
+mod qmp;
 pub mod recovery;
 pub mod rendezvous;
 pub mod stats;

@@ -13,5 +13,5 @@ pub mod pictures;
 pub mod scene;
 pub mod watchdog;
 
-pub use fault::{Cure, Fault};
+pub use fault::{Cure, Deed, Fault};
 pub use scene::{Recovery, Scene};

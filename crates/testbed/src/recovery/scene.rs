@@ -1,11 +1,12 @@
 //! A guest whose camera plays in a page, and the faults that it is made to suffer.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use peercam_protocol::{RoomId, signalling::Transport};
 
 use super::{
-    Cure, Fault,
+    Cure, Deed, Fault,
+    fault::PIPELINE_FAILED,
     pictures::{self, Pictures},
     watchdog::{self, Status},
 };
@@ -21,9 +22,6 @@ pub const SOON: Duration = Duration::from_secs(40);
 
 /// How long a cure may take that is no reset, on such a machine. What it does take is measured.
 const CURED_WITHIN: Duration = Duration::from_secs(90);
-
-/// What the agent says when its pipeline failed, and is to be built again.
-const PIPELINE_FAILED: &str = "no picture:";
 
 /// Between two looks, which cost an emulated processor time of its own.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -53,8 +51,30 @@ pub struct Recovery {
     pub playing: Option<f64>,
     /// The same after the first sign of life of a reset device.
     pub started: Option<f64>,
+    /// The longest time without a picture since, in seconds; 0 where there was none of a second.
+    pub longest_gap: f64,
     /// How the watchdog is now.
     pub status: Status,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cured by {}", self.cure)?;
+        let times = [("noticed", self.noticed), ("playing again", self.playing)];
+        for (what, time) in times {
+            if let Some(time) = time {
+                write!(f, ", {what} after {time:.1} s")?;
+            }
+        }
+        if let Some(time) = self.started {
+            write!(f, " ({time:.1} s after its start)")?;
+        }
+        write!(f, ", {:.1} s without a picture at most", self.longest_gap)?;
+        match self.status.cause() {
+            Some(cause) => write!(f, ", last failure recorded: {cause}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How things were before a fault.
@@ -65,7 +85,9 @@ struct Before {
     console: usize,
     /// Seconds since the guest's start.
     uptime: f64,
-    /// When the fault began, by the page's clock.
+    /// When its first deed began, by the page's clock.
+    first: f64,
+    /// When its last deed began, by the page's clock.
     begin: f64,
     /// When pictures had ceased because of it, or were to, by the page's clock.
     gone: f64,
@@ -114,22 +136,43 @@ impl Scene {
         let status = self.status().await?;
         let console = self.guest.console_length();
         let uptime = self.uptime().await?;
-        let begin = Pictures::look(&self.browser).await?.now;
+        let first = Pictures::look(&self.browser).await?.now;
+        for _ in 1..fault.rounds {
+            for deed in fault.deeds {
+                self.perform(fault, deed).await?;
+            }
+        }
+        let mut begin = first;
+        for deed in fault.deeds {
+            begin = Pictures::look(&self.browser).await?.now;
+            self.perform(fault, deed).await?;
+        }
         if fault.cure == Cure::Reset {
-            // No shell survives it.
-            self.guest.type_in(&format!("{}\n", fault.command))?;
             self.guest.wait_for_start(console, BOOT).await?;
-        } else {
-            self.guest.run(fault.command).await?;
         }
         let pictures = Pictures::look(&self.browser).await?;
         // On a busy machine pictures may have ceased for another reason before a reset.
         let gone = if fault.cure == Cure::Reset { pictures.now } else { begin };
-        let before = Before { status, console, uptime, begin, gone, pictures: pictures.count };
+        let before =
+            Before { status, console, uptime, first, begin, gone, pictures: pictures.count };
         if fault.cure == Cure::Reset {
             self.guest.wait_for_shell().await?;
         }
         self.wait_cured(fault, &before).await
+    }
+
+    async fn perform(&mut self, fault: &Fault, deed: &Deed) -> Result<()> {
+        match deed {
+            // No shell survives it.
+            Deed::Shell(command) if fault.cure == Cure::Reset => {
+                self.guest.type_in(&format!("{command}\n"))
+            }
+            Deed::Shell(command) => self.guest.run(command).await.map(drop),
+            Deed::Machine(command, arguments) => {
+                self.guest.change_machine(command, arguments).await
+            }
+            Deed::Page(script) => self.browser.evaluate(script).await,
+        }
     }
 
     async fn wait_cured(&mut self, fault: &Fault, before: &Before) -> Result<Recovery> {
@@ -168,7 +211,8 @@ impl Scene {
         let noticed = noticed.map(|at| at - before.uptime);
         let started = pictures.back_at(before.gone).map(|at| (at - before.gone) / 1000.0);
         let started = started.filter(|_| fault.cure == Cure::Reset);
-        Ok(Recovery { cure, noticed, playing, started, status })
+        let longest_gap = pictures.longest_gap(before.first);
+        Ok(Recovery { cure, noticed, playing, started, longest_gap, status })
     }
 
     /// Seconds since the guest's start, by its own clock.

@@ -20,7 +20,7 @@ async fn comes_back(board: &str, starved: &[&str], panicked: &[&str]) {
     let resets = [(WATCHDOG_STOPPED, starved), (PANIC, panicked), (PANIC, panicked)];
     for (before, (fault, kinds)) in resets.iter().enumerate() {
         let recovery = scene.suffer(fault).await.unwrap();
-        eprintln!("{board}, {}: {recovery:?}", fault.name);
+        eprintln!("{board}, {}: {recovery}", fault.name);
         assert_eq!(recovery.cure, Cure::Reset);
         let record = &recovery.status.record;
         let resets = before + 1;

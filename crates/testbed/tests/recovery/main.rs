@@ -6,13 +6,25 @@
 //! cargo build --workspace --bins && cargo test --workspace --test recovery -- --test-threads=1
 //! ```
 //!
+//! Tests that take long are ignored there; `scripts/test --all` runs them (`--ignored`). What is
+//! left to chance comes from `$PEERCAM_SEED`, which is printed.
+//!
 //! Guests need their images: `peercam-firmware build --board qemu-aarch64`, and `qemu-armv7`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod a_reset_brings_it_back;
 mod it_comes_back_without_a_reset;
 
-use peercam_testbed::recovery::{Scene, watchdog::Status};
+use peercam_testbed::recovery::{Fault, Recovery, Scene, watchdog::Status};
+
+/// By what was to cure it, and the record has the reason.
+fn is_cured(fault: &Fault, recovery: &Recovery) {
+    assert_eq!(recovery.cure, fault.cure, "{}: {recovery:?}", fault.name);
+    if let Some(recorded) = fault.recorded {
+        let cause = recovery.status.cause().unwrap_or("nothing");
+        assert!(cause.contains(recorded), "{}: the record says {cause}", fault.name);
+    }
+}
 
 /// Since `first`: says the record, the kernel, and the console.
 async fn was_never_reset(scene: &mut Scene, first: &Status) {
