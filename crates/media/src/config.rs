@@ -1,7 +1,11 @@
 //! The settings: first as a person writes them ([`Config`], TOML), then validated
 //! (`Settings`, what the rest of this crate works with).
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -21,7 +25,7 @@ pub struct Config {
 pub struct VideoConfig {
     /// `test`, `v4l2` or `file`.
     pub source: VideoSource,
-    /// Device of the source `v4l2`.
+    /// Device of the source `v4l2`, or `auto`: the first that gives pictures.
     pub device: PathBuf,
     /// File of the source `file`: anything GStreamer decodes; played in a loop.
     pub file: Option<PathBuf>,
@@ -200,7 +204,8 @@ pub(crate) struct EncodeSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum VideoInput {
     Test,
-    V4l2(PathBuf),
+    /// A device; or the first that gives pictures.
+    V4l2(Option<PathBuf>),
     File(PathBuf),
 }
 
@@ -242,9 +247,14 @@ impl VideoConfig {
         let input = match self.source {
             VideoSource::Test => VideoInput::Test,
             VideoSource::V4l2 if self.device.as_os_str().is_empty() => {
-                return Err(error("video.device", "\"\"", "name a device, such as /dev/video0"));
+                return Err(error(
+                    "video.device",
+                    "\"\"",
+                    "name a device, such as /dev/video0, or \"auto\"",
+                ));
             }
-            VideoSource::V4l2 => VideoInput::V4l2(self.device.clone()),
+            VideoSource::V4l2 if self.device == Path::new("auto") => VideoInput::V4l2(None),
+            VideoSource::V4l2 => VideoInput::V4l2(Some(self.device.clone())),
             VideoSource::File => match &self.file {
                 Some(file) if !file.as_os_str().is_empty() => VideoInput::File(file.clone()),
                 _ => {

@@ -55,7 +55,7 @@ impl<'a> Heads<'a> {
                 add_chain(self.pipeline, &[&source, &raw])?;
                 Ok(raw)
             }
-            VideoInput::V4l2(device) => self.v4l2(video, device),
+            VideoInput::V4l2(device) => self.v4l2(video, device.as_deref()),
             VideoInput::File(path) => {
                 let rate = make("videorate")?;
                 // Timestamps begin late on the camera's clock; nothing is to be made up before.
@@ -130,10 +130,9 @@ impl<'a> Heads<'a> {
         Ok(&self.files[index])
     }
 
-    fn v4l2(&self, video: &VideoSettings, device: &Path) -> Result<gst::Element, String> {
+    fn v4l2(&self, video: &VideoSettings, device: Option<&Path>) -> Result<gst::Element, String> {
         let source = make("v4l2src")?;
-        source.set_property("device", device.to_string_lossy().as_ref());
-        let mode = v4l2::open(&source, device, &video.main)?;
+        let (device, mode) = v4l2::open(&source, device, &video.main)?;
         tracing::info!(device = %device.display(), mode = %mode, "capture mode");
         let captured = filter(&mode.caps)?;
         let scale = make("videoconvertscale")?;
@@ -213,7 +212,9 @@ pub(super) fn explain(settings: &Settings, factory: &str, message: &str) -> Stri
     let message = message.trim_end_matches('.');
     let subject = match (factory, &settings.video.input, settings.audio.as_ref()) {
         ("v4l2src", VideoInput::V4l2(device), _) => {
-            return format!("the camera {}: {message} ({})", device.display(), v4l2::found());
+            let device =
+                device.as_ref().map_or_else(String::new, |it| format!(" {}", it.display()));
+            return format!("the camera{device}: {message} ({})", v4l2::found());
         }
         (MICROPHONE, _, Some(audio)) => match &audio.input {
             AudioInput::Alsa(device) => {

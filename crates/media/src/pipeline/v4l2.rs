@@ -1,6 +1,9 @@
 //! Which mode of a Video4Linux2 capture device to use.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -40,12 +43,32 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Opens the device and chooses the mode nearest to the settings.
+/// Opens the device, or else the first that gives pictures, and chooses the mode nearest to the
+/// settings.
 pub(super) fn open(
     source: &gst::Element,
-    device: &Path,
+    device: Option<&Path>,
     video: &EncodeSettings,
-) -> Result<Mode, String> {
+) -> Result<(PathBuf, Mode), String> {
+    if let Some(device) = device {
+        return open_one(source, device, video).map(|mode| (device.to_owned(), mode));
+    }
+    let mut problems = Vec::new();
+    for device in devices() {
+        match open_one(source, &device, video) {
+            Ok(mode) => return Ok((device, mode)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    Err(match problems.as_slice() {
+        [] => format!("there is no camera: {}", found()),
+        [problem] => problem.clone(),
+        _ => format!("no camera gives pictures that can be encoded; {}", found()),
+    })
+}
+
+fn open_one(source: &gst::Element, device: &Path, video: &EncodeSettings) -> Result<Mode, String> {
+    source.set_property("device", device.to_string_lossy().as_ref());
     if !device.exists() {
         return Err(format!(
             "there is no camera {}: {}; video.device names one",
@@ -70,17 +93,26 @@ pub(super) fn open(
 
 /// The capture devices there are, for a hint.
 pub(super) fn found() -> String {
-    let devices = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-    let mut names: Vec<_> = devices
-        .map(|entry| entry.path().display().to_string())
-        .filter(|path| path.starts_with("/dev/video"))
-        .collect();
-    names.sort();
+    let names: Vec<_> = devices().iter().map(|path| path.display().to_string()).collect();
     if names.is_empty() {
         "this machine has no /dev/video*".to_owned()
     } else {
         format!("devices here: {}", names.join(", "))
     }
+}
+
+/// By their numbers. Codecs and the like are among them.
+fn devices() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    let mut devices: Vec<_> = entries.filter_map(|entry| numbered(entry.path())).collect();
+    devices.sort();
+    devices.into_iter().map(|(_, path)| path).collect()
+}
+
+/// A node such as `/dev/video0`, with its number.
+fn numbered(path: PathBuf) -> Option<(u32, PathBuf)> {
+    let number = path.file_name()?.to_str()?.strip_prefix("video")?.parse().ok()?;
+    Some((number, path))
 }
 
 /// Out of what a device offers: first the frame rate, then the size, then raw before compressed.
@@ -219,6 +251,16 @@ mod tests {
         let ntsc = "video/x-raw, format=YUY2, width=640, height=480, framerate=30000/1001; \
             video/x-raw, format=YUY2, width=640, height=480, framerate=15/1";
         assert_eq!(choice(ntsc, 640, 480, 30).unwrap(), "video/x-raw 640x480@29");
+    }
+
+    #[test]
+    fn devices_are_tried_by_their_numbers() {
+        let names = ["video10", "video2", "videodev", "video", "media0", "v4l-subdev1", "video0"];
+        let nodes = names.into_iter().map(|name| Path::new("/dev").join(name));
+        let mut nodes: Vec<_> = nodes.filter_map(numbered).collect();
+        nodes.sort();
+        let paths: Vec<_> = nodes.iter().map(|(_, path)| path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["/dev/video0", "/dev/video2", "/dev/video10"]);
     }
 
     #[test]
