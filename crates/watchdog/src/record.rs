@@ -355,6 +355,21 @@ impl Record {
         self.dumps.retain(|name, _| !names.contains(name));
     }
 
+    /// Takes over what the watchdog before this one told of services in the same start of the
+    /// device, where that is more than it had written.
+    pub fn take_over(&mut self, told: Self) {
+        if told.boot_id != self.boot_id {
+            return;
+        }
+        for (name, told) in told.services {
+            if let Some(known) = self.service(&name)
+                && (told.failures, told.drills) > (known.failures, known.drills)
+            {
+                *known = told;
+            }
+        }
+    }
+
     /// A service failed.
     pub fn failed(&mut self, service: &str, cause: &str, words: Option<&str>, lines: &[String]) {
         let Some(record) = self.service(service) else { return };
@@ -447,6 +462,26 @@ mod tests {
         // And not by the one after.
         let reset = again(&record).begin(&traces(3), minutes(0)).unwrap();
         assert_eq!(reset.kind, Kind::Unknown);
+    }
+
+    #[test]
+    fn more_that_was_told_in_the_same_start_is_taken_over() {
+        let failed = |record: &mut Record, name, cause| record.failed(name, cause, None, &[]);
+        let mut record = Record::new(&traces(1), minutes(0));
+        failed(&mut record, "agent", "one");
+        failed(&mut record, "other", "one");
+        let mut told = record.clone();
+        failed(&mut told, "agent", "two");
+        failed(&mut record, "other", "two");
+        told.intend("nothing but services");
+        let another = Record { boot_id: "boot 2".to_owned(), ..told.clone() };
+        let before = record.clone();
+        record.take_over(another);
+        assert_eq!(record, before);
+        record.take_over(told);
+        assert_eq!(record.services["agent"].cause, "two");
+        assert_eq!(record.services["other"].cause, "two");
+        assert_eq!((record.services["other"].failures, &record.intent), (2, &None));
     }
 
     #[test]

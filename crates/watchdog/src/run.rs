@@ -40,7 +40,7 @@ use crate::{
     reaper::{self, Children},
     record::{Kind, Reset, Traces},
     service::{Action, Event, Exit, Note, Service},
-    status::{ServiceStatus, Status},
+    status::{self, ServiceStatus, Status},
     supervisor::{Index, Step, Supervisor, Verdict, Wish},
     watch::Watch,
 };
@@ -124,6 +124,9 @@ pub fn run(plan: Plan) -> anyhow::Result<()> {
     if let (Some(folder), Some(_), false) = (&plan.state_dir, &reset, dumps.times.is_empty()) {
         let feed = || hardware.iter_mut().for_each(|it| it.feed_now(Instant::now()));
         dumps.take_over(&mut keeper, folder, feed);
+    }
+    if let Some(told) = plan.runtime_dir.as_deref().and_then(status::last_record) {
+        keeper.note(|record| record.take_over(told));
     }
     tell_of_reset(&keeper, reset);
     let ladder = plan.escalation.map(|config| Ladder::new(config, &keeper));

@@ -198,6 +198,13 @@ pub fn read(folder: &Path) -> Result<Table, String> {
     }
 }
 
+/// The record that the watchdog before this one told last, if there is one.
+pub fn last_record(folder: &Path) -> Option<Record> {
+    let text = keeper::read_text(&folder.join(FILE_NAME), MAX_SIZE).ok()?;
+    let status = fields::table(&text).ok()?;
+    Record::parse(&status.get("record")?.as_table()?.to_string()).ok()
+}
+
 /// The watchdog's process.
 pub fn pid(status: &Table) -> Option<i32> {
     status.get("pid")?.as_integer()?.try_into().ok()

@@ -73,6 +73,33 @@ fn services_can_read_how_the_device_is() {
 }
 
 #[test]
+fn what_a_watchdog_that_was_killed_had_told_is_not_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let crasher =
+        script("crasher", "exit 3").replace("50ms", "1m") + "restart-delay-max = \"1m\"\n";
+    let config = folders(&folder) + &crasher;
+    let mut first = Watchdog::start(&config);
+    first.logs("crasher: exited with code 3");
+    let failed_once = "crasher failed once, last: exited with code 3";
+    until("it is shown", || status(&first, &[]).1.contains(failed_once));
+    // What can wait for a minute is not written yet.
+    let file = folder.path().join("state/record.toml");
+    until("the first record", || file.exists());
+    let written = || fs::read_to_string(&file).unwrap();
+    assert!(!written().contains("crasher"), "{}", written());
+    first.signal(Signal::SIGKILL);
+    first.ends();
+
+    let steady = script("crasher", "exec sleep 60");
+    let mut second = Watchdog::start(&(folders(&folder) + &steady));
+    second.logs("crasher: up");
+    until("it is remembered", || status(&second, &[]).1.contains(failed_once));
+    second.signal(Signal::SIGTERM);
+    second.ends();
+    assert!(written().contains("exited with code 3"), "{}", written());
+}
+
+#[test]
 fn without_a_watchdog_the_record_is_shown_and_it_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let config = folders(&folder) + &script("agent", "exec sleep 60");
