@@ -211,7 +211,7 @@ pub const CLOCK_BACK: Fault = Fault {
 };
 
 /// The clock is set to where it was before [`CLOCK_FORWARD`] and [`CLOCK_BACK`].
-pub const CLOCK_RIGHT: Fault = Fault { name: "clock set right", ..CLOCK_FORWARD };
+pub const CLOCK_RIGHT: Fault = Fault { name: "clock set right", noticed_by: None, ..CLOCK_FORWARD };
 
 /// A debugger looks at the agent for a while.
 pub const DEBUGGER: Fault = Fault {
@@ -263,8 +263,8 @@ const LINK_UP: Deed = Deed::Machine("set_link", r#"{"name":"net","up":true}"#);
 
 /// The network is gone.
 pub const NO_NETWORK: Fault = Fault {
-    name: "no network for 20 s",
-    deeds: &[LINK_DOWN, Deed::Shell("sleep 20"), LINK_UP],
+    name: "no network for 15 s",
+    deeds: &[LINK_DOWN, Deed::Shell("sleep 15"), LINK_UP],
     ..NONE
 };
 

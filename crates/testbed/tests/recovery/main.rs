@@ -14,17 +14,9 @@
 
 mod a_reset_brings_it_back;
 mod it_comes_back_without_a_reset;
+mod it_is_left_alone;
 
-use peercam_testbed::recovery::{Fault, Recovery, Scene, watchdog::Status};
-
-/// By what was to cure it, and the record has the reason.
-fn is_cured(fault: &Fault, recovery: &Recovery) {
-    assert_eq!(recovery.cure, fault.cure, "{}: {recovery:?}", fault.name);
-    if let Some(recorded) = fault.recorded {
-        let cause = recovery.status.cause().unwrap_or("nothing");
-        assert!(cause.contains(recorded), "{}: the record says {cause}", fault.name);
-    }
-}
+use peercam_testbed::recovery::{Scene, watchdog::Status};
 
 /// Since `first`: says the record, the kernel, and the console.
 async fn was_never_reset(scene: &mut Scene, first: &Status) {
