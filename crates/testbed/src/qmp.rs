@@ -12,7 +12,7 @@ use tokio::{
 use crate::error::{Error, Result};
 
 /// How long QEMU may take to answer, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Has the QEMU that listens on `socket` execute a command with these arguments, a JSON object; what
 /// it returns.

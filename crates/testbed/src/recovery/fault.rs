@@ -135,16 +135,16 @@ false
     ..NONE
 };
 
-/// The agent crashes again and again.
+/// The agent aborts again and again. (A segmentation fault GStreamer traps while it loads plugins.)
 pub const CRASH_LOOP: Fault = Fault {
     name: "agent crashes for 6 s",
     deeds: &[Deed::Shell(
         "end=$(($(date +%s) + 6)); while [ $(date +%s) -lt $end ]; do \
-         kill -SEGV $(pidof peercam-agent) 2>/dev/null; usleep 100000; done; true",
+         kill -ABRT $(pidof peercam-agent) 2>/dev/null; usleep 100000; done; true",
     )],
     cure: Cure::Restart,
-    noticed_by: Some("agent: ended by SIGSEGV"),
-    recorded: Some("ended by SIGSEGV"),
+    noticed_by: Some("agent: ended by SIGABRT"),
+    recorded: Some("ended by SIGABRT"),
     ..NONE
 };
 
