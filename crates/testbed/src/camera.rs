@@ -69,6 +69,18 @@ impl Options {
         Self { size: (1280, 720), framerate: 30, log: "info".to_owned(), ..Self::small(room) }
     }
 
+    /// Writes the agent's configuration file, with its state in a folder beside it; returns the
+    /// file's path.
+    pub fn write(&self, bed: &Bed, rendezvous: &Rendezvous) -> Result<PathBuf> {
+        let toml = self.toml(&rendezvous.url(), &self.state(bed).display().to_string());
+        bed.write(&format!("{}.toml", self.room), &toml)
+    }
+
+    /// Where the agent keeps its state.
+    fn state(&self, bed: &Bed) -> PathBuf {
+        bed.file(&format!("{}-state", self.room))
+    }
+
     /// The agent's configuration file.
     fn toml(&self, rendezvous: &str, state: &str) -> String {
         let (width, height) = self.size;
@@ -136,11 +148,8 @@ impl HostCamera {
     /// Starts the agent. It may still be on its way to its room: see [`Rendezvous::wait_online`].
     pub fn start(bed: &Bed, rendezvous: &Rendezvous, options: Options) -> Result<Self> {
         let program = programs::workspace("peercam-agent")?;
-        let name = &options.room;
-        let state = bed.file(&format!("{name}-state"));
-        let toml = options.toml(&rendezvous.url(), &state.display().to_string());
-        let config = bed.write(&format!("{name}.toml"), &toml)?;
-        let log = bed.file(&format!("{name}.log"));
+        let (state, config) = (options.state(bed), options.write(bed, rendezvous)?);
+        let log = bed.file(&format!("{}.log", options.room));
         let mut camera = Self { process: None, program, config, state, log, options };
         camera.restart()?;
         Ok(camera)

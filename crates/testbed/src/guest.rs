@@ -42,6 +42,11 @@ pub fn boards() -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Whether the image of this board was built.
+pub fn has_image(board: &str) -> Result<bool> {
+    Ok(workspace()?.image(board).is_file())
+}
+
 /// Where media comes into a guest: UDP ports of this host, each forwarded to the same one there.
 #[derive(Debug, Clone)]
 pub struct Entrance {

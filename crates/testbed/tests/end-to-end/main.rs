@@ -22,6 +22,7 @@ mod liar;
 mod lost_path_is_found_again;
 mod lying_rendezvous_is_caught;
 mod own_page_plays;
+mod recovery_is_measured;
 mod rendezvous_is_measured;
 mod rendezvous_restarts;
 mod run_ends_cleanly;

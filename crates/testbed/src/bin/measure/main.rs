@@ -6,6 +6,7 @@
 //! | `first-frame` | click → first decoded frame, pipeline warm and cold | headless Chromium |
 //! | `network` | paths through routers, lossy lines, a bottleneck | headless Chromium |
 //! | `viewers` | the agent's processor time and memory for each further viewer | our own, without decoding |
+//! | `recovery` | from faults to pictures in the page, and what the watchdog costs | headless Chromium |
 //! | `rendezvous` | the server's memory, processor time, and messages a second | cameras and viewers without media |
 //!
 //! The camera is the agent of this workspace on this machine: 1280x720 at 30 frames a second, at most
@@ -17,6 +18,7 @@ mod first_frame;
 mod latency;
 mod network;
 mod receiver;
+mod recovery;
 mod rendezvous;
 mod usage;
 mod viewers;
@@ -59,6 +61,9 @@ enum What {
         #[arg(long = "row", value_name = "NAME")]
         rows: Vec<String>,
     },
+    /// How long a camera takes to come back from faults, here and in guests, and what its watchdog
+    /// costs. Guests need their images: peercam-firmware build --board qemu-aarch64
+    Recovery(recovery::Options),
     /// Memory and processor time of the rendezvous server, cameras that come and messages that it
     /// passes on in a second
     Rendezvous(rendezvous::Options),
@@ -128,6 +133,11 @@ async fn measure(arguments: &Arguments) -> Result<()> {
             programs::build(&["peercam-agent", "peercam-rendezvous"])?;
             let report = network::measure(rows, &transports, progress).await?;
             print(arguments.json, &report, network::Report::table)
+        }
+        What::Recovery(options) => {
+            programs::build(&["peercam-agent", "peercam-rendezvous", "peercam-watchdog"])?;
+            let report = recovery::measure(options, &transports, progress).await?;
+            print(arguments.json, &report, recovery::Report::table)
         }
         What::Rendezvous(options) => {
             if options.builds() {
