@@ -10,6 +10,9 @@ use crate::board::Budgets;
 use crate::manifest::Manifest;
 use crate::size::Size;
 
+/// The program that is resident for ever, and has a budget of its own.
+pub const WATCHDOG: &str = "peercam-watchdog";
+
 /// The report. Serialized, it is what `sizes --json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -52,7 +55,7 @@ pub struct Package {
 /// A limit, and what is used of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Budget {
-    /// `root` or `total`.
+    /// `root`, `total` or `watchdog`.
     pub name: &'static str,
     /// Bytes allowed.
     pub limit: u64,
@@ -84,8 +87,14 @@ impl Report {
             used,
             over: used.saturating_sub(limit.get()),
         };
-        let budgets =
-            vec![budget("root", budgets.root, root), budget("total", budgets.total, total)];
+        let files = manifest.parts.iter().flat_map(|part| &part.files);
+        let watchdog = files.filter(|file| file.path.rsplit('/').next() == Some(WATCHDOG));
+        let watchdog = watchdog.map(|file| file.bytes).sum();
+        let budgets = vec![
+            budget("root", budgets.root, root),
+            budget("total", budgets.total, total),
+            budget("watchdog", budgets.watchdog, watchdog),
+        ];
         Self { board: manifest.board.clone(), parts, total, budgets }
     }
 

@@ -6,19 +6,27 @@ mod common;
 use common::{CAMERA, Tree};
 use peercam_firmware::manifest::{File, Manifest, Part};
 
-fn manifest(root: u64, kernel: u64) -> String {
+fn manifest(root: u64, kernel: u64, watchdog: u64) -> String {
+    let file = |path: &str, package: &str, bytes| File {
+        path: path.to_owned(),
+        package: package.to_owned(),
+        bytes,
+    };
     let part = |name: &str, bytes| Part {
         name: name.to_owned(),
         bytes,
         files: vec![
-            File { path: format!("small-{name}"), package: "busybox".to_owned(), bytes: 10 },
-            File { path: format!("big-{name}"), package: "libc6".to_owned(), bytes: 2_000 },
+            file(&format!("small-{name}"), "busybox", 10),
+            file(&format!("big-{name}"), "libc6", 2_000_000),
         ],
     };
+    let mut root = part("root", root);
+    root.files.push(file("usr/bin/peercam-watchdog", "peercam", watchdog));
+    root.files.push(file("etc/peercam/peercam-watchdog.conf", "peercam", 1_900_000));
     serde_json::to_string(&Manifest {
         board: "camera".to_owned(),
         architecture: "arm64".to_owned(),
-        parts: vec![part("kernel", kernel), part("root", root)],
+        parts: vec![part("kernel", kernel), root],
         packages: Vec::new(),
         partitions: Vec::new(),
         image_sha256: String::new(),
@@ -67,7 +75,8 @@ fn without_an_image_sizes_and_run_say_how_to_get_one() {
 
 #[test]
 fn sizes_are_listed_largest_first_by_part_and_package() {
-    let tree = Tree::new().file("out/camera/manifest.json", manifest(15_000_000, 9_000_000));
+    let tree =
+        Tree::new().file("out/camera/manifest.json", manifest(15_000_000, 9_000_000, 660_072));
     let ended = tree.run(&["sizes", "--board", "camera"]);
     assert_eq!(ended.code(), 0, "{}", ended.stderr());
     let text = ended.stdout();
@@ -76,22 +85,37 @@ fn sizes_are_listed_largest_first_by_part_and_package() {
     assert!(at("libc6") < at("busybox"));
     assert!(text.contains("budget root: 15.0 MB of 20.0 MB: kept"), "{text}");
     assert!(text.contains("budget total: 24.0 MB of 40.0 MB: kept"), "{text}");
+    assert!(text.contains("budget watchdog: 660.1 kB of 1.0 MB: kept"), "{text}");
 }
 
 #[test]
 fn an_image_over_its_budget_fails_and_says_which_and_by_how_much() {
-    let tree = Tree::new().file("out/camera/manifest.json", manifest(20_000_007, 9_000_000));
+    let tree =
+        Tree::new().file("out/camera/manifest.json", manifest(20_000_007, 9_000_000, 1_000_000));
     let ended = tree.run(&["sizes", "--board", "camera"]);
     assert_eq!(ended.code(), 1);
     assert!(ended.stdout().contains("EXCEEDED"), "{}", ended.stdout());
     assert!(ended.stderr().contains("`budgets.root` of camera"), "{}", ended.stderr());
     assert!(ended.stderr().contains("(7 bytes) over its 20.0 MB"), "{}", ended.stderr());
     assert!(!ended.stderr().contains("budgets.total"), "{}", ended.stderr());
+    assert!(!ended.stderr().contains("budgets.watchdog"), "{}", ended.stderr());
+}
+
+#[test]
+fn a_watchdog_over_its_budget_fails_however_small_the_image_is() {
+    let manifest = manifest(15_000_000, 9_000_000, 1_000_001);
+    let tree = Tree::new().file("out/camera/manifest.json", manifest);
+    let ended = tree.run(&["sizes", "--board", "camera"]);
+    assert_eq!(ended.code(), 1);
+    assert!(ended.stderr().contains("`budgets.watchdog` of camera"), "{}", ended.stderr());
+    assert!(ended.stderr().contains("(1 bytes) over its 1.0 MB"), "{}", ended.stderr());
+    assert!(!ended.stderr().contains("budgets.root"), "{}", ended.stderr());
 }
 
 #[test]
 fn sizes_as_json_have_the_same_numbers() {
-    let tree = Tree::new().file("out/camera/manifest.json", manifest(15_000_000, 30_000_000));
+    let tree =
+        Tree::new().file("out/camera/manifest.json", manifest(15_000_000, 30_000_000, 660_072));
     let ended = tree.run(&["sizes", "--board", "camera", "--json"]);
     assert_eq!(ended.code(), 1);
     let report: serde_json::Value = serde_json::from_str(&ended.stdout()).unwrap();

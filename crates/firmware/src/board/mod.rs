@@ -115,6 +115,8 @@ pub struct Budgets {
     pub root: Size,
     /// Kernel + initramfs + root, as shipped.
     pub total: Size,
+    /// The program of the watchdog, uncompressed.
+    pub watchdog: Size,
 }
 
 /// How QEMU plays a board.

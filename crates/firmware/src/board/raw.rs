@@ -93,6 +93,7 @@ pub(super) struct RawImage {
 pub(super) struct RawBudgets {
     pub root: Option<Size>,
     pub total: Option<Size>,
+    pub watchdog: Option<Size>,
 }
 
 #[derive(Debug, Deserialize)]

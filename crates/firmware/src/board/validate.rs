@@ -37,6 +37,7 @@ pub(super) fn board(name: &str, raw: RawBoard, lineage: Vec<PathBuf>) -> Result<
     let budgets = Budgets {
         root: raw.budgets.root.ok_or_else(|| missing("budgets.root"))?,
         total: raw.budgets.total.ok_or_else(|| missing("budgets.total"))?,
+        watchdog: raw.budgets.watchdog.ok_or_else(|| missing("budgets.watchdog"))?,
     };
     if budgets.root > budgets.total {
         return Err(invalid(format!(

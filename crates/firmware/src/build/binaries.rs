@@ -12,12 +12,13 @@ use serde::Deserialize;
 
 use super::{Context, Error};
 use crate::hash::{self, at};
+use crate::sizes::WATCHDOG;
 
 /// The packages that our programs are made of, each with its profile in `Cargo.toml` and those of
 /// its programs that go into `/usr/bin`.
 const PACKAGES: [(&str, &str, &[&str]); 2] = [
     ("peercam-agent", "firmware", &["peercam-agent", "peercamctl"]),
-    ("peercam-watchdog", "firmware-small", &["peercam-watchdog"]),
+    (WATCHDOG, "firmware-small", &[WATCHDOG]),
 ];
 
 /// What else the programs depend on: the workspace, the compiler's container.

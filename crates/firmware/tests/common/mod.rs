@@ -29,6 +29,7 @@ data-size = "1 MiB"
 [budgets]
 root = "20 MB"
 total = "40 MB"
+watchdog = "1 MB"
 "#;
 
 /// A board on that base.
