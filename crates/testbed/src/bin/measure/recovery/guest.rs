@@ -76,7 +76,7 @@ async fn reset(scene: &mut Scene) -> Result<Measured> {
     let boot = started - (back - (zero + up));
     let figures = vec![
         seconds("playing", Some(playing), None),
-        seconds("boot, to the agent in its room", Some(boot), None),
+        seconds("boot, to the agent up", Some(boot), None),
         seconds("playing after the same start", Some(started), Some(rounded(boot) + AFTER_START)),
     ];
     Ok((format!("hard reset ({})", fault.name), figures))
