@@ -232,11 +232,11 @@ fn cure(before: &Status, after: &Status, console: &str) -> Cure {
         Cure::Reset
     } else if after.record.watchdog_restarts > before.record.watchdog_restarts {
         Cure::Init
-    } else if console.contains("restarting all services") {
+    } else if watchdog::said_at(console, "restarting all services").is_some() {
         Cure::RestartAll
     } else if after.failures() > before.failures() {
         Cure::Restart
-    } else if console.contains(PIPELINE_FAILED) {
+    } else if watchdog::said_at(console, PIPELINE_FAILED).is_some() {
         Cure::Agent
     } else {
         Cure::Nothing

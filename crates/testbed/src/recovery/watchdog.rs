@@ -111,11 +111,15 @@ impl Status {
     }
 }
 
-/// When the watchdog first said something with `words` in it, in seconds after the guest's start:
-/// its lines begin with `[   12.345] warn`.
+/// When the watchdog, or a service by it, first said something with `words` in it, in seconds after
+/// the guest's start: its lines begin with `[   12.345] warn`. What its status quotes of them, on
+/// the same console, is not meant.
 pub fn said_at(console: &str, words: &str) -> Option<f64> {
-    let line = console.lines().find(|line| line.contains(words))?;
-    line.split('[').find_map(|part| part.split_once(']')?.0.trim().parse().ok())
+    let mut parts = console.lines().flat_map(|line| line.split('['));
+    parts.find_map(|part| {
+        let (time, said) = part.split_once(']')?;
+        time.trim().parse().ok().filter(|_| said.contains(words))
+    })
 }
 
 #[cfg(test)]
@@ -126,10 +130,13 @@ mod tests {
     fn the_time_of_a_line_is_read_whatever_stands_before_it() {
         let console = "kill -9 77\r\n\
             root@peercam:~# \u{1b}[6n[   32.969] warn  agent: ended by SIGKILL; failure 1\r\n\
-            [   33.480] info  agent: started as process 225\r\n";
+            [   33.480] info  agent: started as process 225\r\n\
+            {\"last-lines\":[\"WARN no picture: gone\"],\"monitors\":[]}\r\n\
+            [   34.001] agent: INFO hosting\r\n";
         assert_eq!(said_at(console, "agent: ended"), Some(32.969));
         assert_eq!(said_at(console, "agent: started"), Some(33.48));
         assert_eq!(said_at(console, "no heartbeat"), None);
+        assert_eq!(said_at(console, "no picture:"), None);
         assert_eq!(said_at(console, "kill"), None);
     }
 }

@@ -4,7 +4,7 @@
 use peercam_testbed::{
     Bed,
     recovery::{
-        Fault, Scene,
+        Cure, Fault, Scene,
         fault::{
             CRASH_LOOP, DATA_FREED, DATA_FULL, DEADLOCKED, DEVICE_GONE, KILLED, MEMORY, STOPPED,
             WATCHDOG_KILLED,
@@ -36,7 +36,9 @@ async fn comes_back(board: &str, faults: &[Fault]) {
     for fault in faults {
         let recovery = scene.suffer(fault).await.unwrap();
         eprintln!("{board}, {}: {recovery}", fault.name);
-        assert_eq!(recovery.cure, fault.cure, "{}: {recovery:?}", fault.name);
+        // A busy machine may have an agent build its pipeline again for nothing.
+        let cures = fault.cure..=fault.cure.max(Cure::Agent);
+        assert!(cures.contains(&recovery.cure), "{}: {recovery:?}", fault.name);
         if let Some(recorded) = fault.recorded {
             let cause = recovery.status.cause().unwrap_or("nothing");
             assert!(cause.contains(recorded), "{}: the record says {cause}", fault.name);
