@@ -47,6 +47,9 @@ const SESSIONS_END: Duration = Duration::from_millis(1500);
 const CLIENT_END: Duration = Duration::from_millis(500);
 /// How often running sessions are looked at: whether their time is over.
 const REVIEW: Duration = Duration::from_secs(5);
+/// Most time between two heartbeats: the supervisor hears by them how the work goes, and a hang is
+/// to be noticed soon.
+const BEAT: Duration = Duration::from_millis(1500);
 /// For the encoders and devices to be closed.
 const CAMERA_END: Duration = Duration::from_millis(700);
 
@@ -205,7 +208,8 @@ impl Agent<'_> {
         shutdown: impl Future<Output = ()>,
     ) {
         tokio::pin!(shutdown);
-        let mut heartbeat = self.notifier.interval().map(tokio::time::interval);
+        let mut heartbeat =
+            self.notifier.interval().map(|every| tokio::time::interval(every.min(BEAT)));
         if let Some(heartbeat) = &mut heartbeat {
             heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }

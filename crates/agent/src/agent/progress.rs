@@ -12,6 +12,8 @@ const WAKE_PATIENCE: Duration = Duration::from_secs(3);
 const START_PATIENCE: Duration = Duration::from_secs(15);
 /// A camera that failed tries again at least every 30 s, and says how that went.
 const RETRY_PATIENCE: Duration = Duration::from_secs(60);
+/// Pictures a second are told over so long at least: the camera counts its pictures once a second.
+const RATE_OVER: Duration = Duration::from_millis(2500);
 
 /// Follows the camera from heartbeat to heartbeat.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub(super) struct Pictures {
     heard_at: Instant,
     /// When the pictures were last counted, and how many there were.
     counted: (Instant, u64),
-    /// Pictures a second, between the last two heartbeats.
+    /// Pictures a second, between the last two times.
     rate: f64,
 }
 
@@ -39,9 +41,9 @@ impl Pictures {
         }
         let status = self.status.borrow_and_update();
         let (before, made) = self.counted;
-        let seconds = now.saturating_duration_since(before).as_secs_f64();
-        if seconds > 0.0 {
-            self.rate = status.frames_encoded.saturating_sub(made) as f64 / seconds;
+        let time = now.saturating_duration_since(before);
+        if time >= RATE_OVER {
+            self.rate = status.frames_encoded.saturating_sub(made) as f64 / time.as_secs_f64();
             self.counted = (now, status.frames_encoded);
         }
         let silence = now.saturating_duration_since(self.heard_at);
