@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod a_reset_brings_it_back;
+mod any_order;
 mod it_comes_back_without_a_reset;
 mod it_is_left_alone;
 
