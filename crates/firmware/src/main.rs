@@ -31,6 +31,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Board(cmd::board::Boards),
     Build(cmd::build::Build),
     Run(cmd::run::Run),
     Sizes(cmd::sizes::Sizes),
@@ -39,6 +40,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match CommandLine::parse().verb {
+        Verb::Board(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Sizes(verb) => verb.run(),

@@ -3,13 +3,19 @@
 //! | module | holds |
 //! |---|---|
 //! | `raw` | the file as it is written: every key optional, unknown ones refused |
-//! | `merge` | inheritance: how a file and its parent become one |
+//! | `source` | the files, and where in them a key stands |
+//! | `merge` | inheritance: how a file and its parents become one |
 //! | `validate` | from the merged file to a [`Board`]: what is missing or contradicts itself |
+//! | [`check`] | everything that is wrong with a board: its file, and the files beside it |
+//! | [`new`] | a folder for a new board |
 //!
-//! Only [`Board`] leaves this module.
+//! Only [`Board`], what is wrong with one, and where leave this module.
 
+pub mod check;
 mod merge;
+pub mod new;
 mod raw;
+mod source;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -18,9 +24,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use raw::{Architecture, ImageCompression};
+pub use source::Place;
 
 use crate::size::Size;
 use crate::workspace::Workspace;
+
+/// The file that makes a folder in `board/` a board.
+const FILE: &str = "board.toml";
 
 /// A board, checked: everything `build` and `run` need to know about a target device.
 #[derive(Debug, Clone, Serialize)]
@@ -155,19 +165,19 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
-    /// A file is not what a board file may be; the message has line and key.
-    #[error("{}: {source}", path.display())]
+    /// A file is not what a board file may be.
+    #[error("{place}: {message}")]
     Syntax {
-        /// Which file.
-        path: PathBuf,
-        /// Where and what.
-        source: Box<toml::de::Error>,
+        /// Where.
+        place: Place,
+        /// What, with the key.
+        message: String,
     },
     /// Boards inherit from each other in a circle.
-    #[error("{}: `inherits` goes round in a circle: {}", path.display(), chain.join(" → "))]
+    #[error("{place}: `inherits` goes round in a circle: {}", chain.join(" → "))]
     Circle {
-        /// The file that closes the circle.
-        path: PathBuf,
+        /// Where the circle closes.
+        place: Place,
         /// The names on the way.
         chain: Vec<String>,
     },
@@ -180,10 +190,10 @@ pub enum Error {
         key: &'static str,
     },
     /// A value makes no sense, alone or beside another one.
-    #[error("{}: {message}", path.display())]
+    #[error("{place}: {message}")]
     Invalid {
-        /// The board's own file.
-        path: PathBuf,
+        /// Where the value stands.
+        place: Place,
         /// Which keys and values, and the way out.
         message: String,
     },
@@ -200,8 +210,9 @@ impl Board {
         if !known.iter().any(|board| board == name) {
             return Err(Error::Unknown { name: name.to_owned(), known });
         }
-        let (merged, lineage) = merge::load(&folder, name)?;
-        validate::board(name, merged, lineage)
+        let board = merge::load(&folder, name).and_then(|merged| validate::board(name, merged));
+        // The first one will do; `check` has all.
+        board.map_err(|mut errors| errors.swap_remove(0))
     }
 
     /// The names of all boards, sorted.
@@ -214,7 +225,7 @@ impl Board {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&folder).map_err(read)? {
             let entry = entry.map_err(read)?;
-            if entry.path().join("board.toml").is_file() {
+            if entry.path().join(FILE).is_file() {
                 names.push(entry.file_name().to_string_lossy().into_owned());
             }
         }
@@ -237,22 +248,31 @@ impl Board {
     /// # Errors
     /// [`Error::Invalid`] when no folder has one.
     pub fn agent_config(&self) -> Result<PathBuf, Error> {
-        self.lineage
-            .iter()
-            .rev()
-            .map(|folder| folder.join("agent.toml"))
-            .find(|path| path.is_file())
-            .ok_or_else(|| Error::Invalid {
-                path: self.own_file(),
-                message:
-                    "there is no agent.toml beside it nor beside what it inherits: write one, \
-                          it becomes /etc/peercam/agent.toml"
-                        .to_owned(),
-            })
+        self.nearest("agent.toml").ok_or_else(|| {
+            self.lacks("agent.toml", "write one, it becomes /etc/peercam/agent.toml")
+        })
     }
 
-    fn own_file(&self) -> PathBuf {
-        self.lineage.last().map_or_else(PathBuf::new, |folder| folder.join("board.toml"))
+    /// U-Boot's script: the nearest `boot.cmd` up the line.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when no folder has one.
+    pub fn boot_script(&self) -> Result<PathBuf, Error> {
+        self.nearest("boot.cmd").ok_or_else(|| {
+            self.lacks("boot.cmd", "write one, it is what U-Boot runs to start the kernel")
+        })
+    }
+
+    fn nearest(&self, name: &str) -> Option<PathBuf> {
+        self.lineage.iter().rev().map(|folder| folder.join(name)).find(|path| path.is_file())
+    }
+
+    fn lacks(&self, name: &str, cure: &str) -> Error {
+        let own = self.lineage.last().map_or_else(PathBuf::new, |folder| folder.join(FILE));
+        Error::Invalid {
+            place: Place::file(&own),
+            message: format!("there is no {name} beside it nor beside what it inherits: {cure}"),
+        }
     }
 
     /// The whole kernel command line: consoles, the board's words, the root partition.

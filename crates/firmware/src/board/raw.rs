@@ -1,16 +1,20 @@
 //! A board file as it is written: kebab-case, every key optional, unknown keys refused.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::size::Size;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawBoard {
-    pub inherits: Option<String>,
+    #[serde(default, deserialize_with = "parents")]
+    pub inherits: Vec<String>,
     pub description: Option<String>,
     pub architecture: Option<Architecture>,
     pub target: Option<String>,
@@ -125,4 +129,27 @@ pub enum ImageCompression {
     None,
     /// Compressed here, unpacked by U-Boot: quicker than relocating a raw image.
     Gzip,
+}
+
+/// `"base"`, or `["camera", "dev"]`.
+fn parents<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the name of a board, or a list of such names")
+        }
+
+        fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+            Ok(vec![name.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(names))
+        }
+    }
+
+    deserializer.deserialize_any(Names)
 }

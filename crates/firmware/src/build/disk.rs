@@ -14,7 +14,7 @@
 //! **Warning.** Cameras in the field find these partitions by label and keep `data` when
 //! they are updated. Renaming one, moving `data` or changing sizes breaks them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Context, Error, Made};
 use crate::hash::{self, at};
@@ -50,14 +50,12 @@ const DATA: Slot = Slot {
     kind: "0fc63daf-8483-4772-8e79-3d69d8477de4",
 };
 
-const BOOT_SCRIPT: &str = "boot.cmd";
-
 /// `out/<board>/peercam-<board>.img` and the manifest beside it.
 pub(super) fn step(context: &Context<'_>, made: &[Made]) -> Result<Manifest, Error> {
     let board = context.board;
     let image = context.workspace.image(&board.name);
     let manifest_path = context.workspace.manifest(&board.name);
-    let script = board_file(context, BOOT_SCRIPT)?;
+    let script = board.boot_script()?;
 
     let mut fingerprint = hash::Fingerprint::of("image");
     fingerprint.value(board)?;
@@ -102,18 +100,6 @@ pub(super) fn step(context: &Context<'_>, made: &[Made]) -> Result<Manifest, Err
     Made::write(&context.out, "image", fingerprint, part, Vec::new())?;
     step.done(&image.display().to_string());
     Ok(manifest)
-}
-
-/// A file that a board has, or else the nearest of what it inherits.
-fn board_file(context: &Context<'_>, name: &'static str) -> Result<PathBuf, Error> {
-    let mut folders = context.board.lineage.iter().rev();
-    folders.find_map(|folder| Some(folder.join(name)).filter(|path| path.is_file())).ok_or_else(
-        || {
-            let own = context.board.lineage.last().cloned().unwrap_or_default().join(name);
-            at(&own, std::io::Error::other("missing, here and beside what the board inherits"))
-                .into()
-        },
-    )
 }
 
 fn layout(context: &Context<'_>) -> Result<Vec<Partition>, Error> {

@@ -1,11 +1,10 @@
 //! The verbs, one file each: arguments in, work called, words out.
 
+pub mod board;
 pub mod build;
 pub mod doctor;
 pub mod run;
 pub mod sizes;
-
-use std::path::Path;
 
 use clap::Args;
 use peercam_firmware::board::Board;
@@ -25,11 +24,16 @@ impl BoardArgument {
     /// # Errors
     /// What can't be found, or what is wrong with the board's file.
     pub fn load(&self) -> Result<(Workspace, Board), UsageError> {
-        let here = std::env::current_dir().map_err(|error| UsageError(error.into()))?;
-        let workspace = Workspace::find(Path::new(&here)).map_err(|e| UsageError(e.into()))?;
+        let workspace = workspace()?;
         let board = Board::load(&workspace, &self.board).map_err(|e| UsageError(e.into()))?;
         Ok((workspace, board))
     }
+}
+
+/// The source tree around the current directory.
+fn workspace() -> Result<Workspace, UsageError> {
+    let here = std::env::current_dir().map_err(|error| UsageError(error.into()))?;
+    Workspace::find(&here).map_err(|error| UsageError(error.into()))
 }
 
 /// An error of usage or configuration: exit code 2.

@@ -9,6 +9,8 @@ use peercam_firmware::workspace::Workspace;
 
 /// Enough of a `base.toml` for a board that only says which architecture it has.
 pub const BASE: &str = r#"
+description = "a camera"
+
 [debian]
 suite = "trixie"
 
