@@ -68,8 +68,9 @@ impl Fingerprint {
         Ok(())
     }
 
-    /// Adds a file, or a folder with everything below it: names, modes, contents, links.
-    /// What is missing is an input too.
+    /// Adds a file, or a folder with everything below it: names, contents, links, and whether
+    /// a file is executable. The other bits of a mode are the umask of whoever made the tree,
+    /// and get nowhere. What is missing is an input too.
     ///
     /// # Errors
     /// When something can't be read.
@@ -91,7 +92,16 @@ impl Fingerprint {
 
     fn single(&mut self, path: &Path) -> io::Result<()> {
         let data = path.symlink_metadata()?;
-        self.text(&format!("{:o} {}", data.permissions().mode(), data.len()));
+        let executable = data.is_file() && data.permissions().mode() & 0o100 != 0;
+        let bytes = if data.is_dir() { 0 } else { data.len() };
+        let kind = if data.is_dir() {
+            "folder"
+        } else if data.is_symlink() {
+            "link"
+        } else {
+            "file"
+        };
+        self.text(&format!("{kind} {executable} {bytes}"));
         if data.is_symlink() {
             self.0.update(std::fs::read_link(path)?.as_os_str().as_bytes());
         } else if data.is_file() {
@@ -130,4 +140,34 @@ pub fn tree(folder: &Path) -> io::Result<Vec<PathBuf>> {
 /// An I/O error that says which file it is about.
 pub(crate) fn at(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(folder: &Path) -> String {
+        let mut fingerprint = Fingerprint::of("test");
+        fingerprint.path(folder).unwrap();
+        fingerprint.finish()
+    }
+
+    #[test]
+    fn a_tree_that_another_umask_made_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inside, file) = (folder.path().join("a"), folder.path().join("a/file"));
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::write(&file, "text").unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(&file, 0o644);
+        let before = fingerprint(folder.path());
+        mode(&inside, 0o700);
+        mode(&file, 0o600);
+        assert_eq!(fingerprint(folder.path()), before);
+        mode(&file, 0o700);
+        assert_ne!(fingerprint(folder.path()), before);
+    }
 }
