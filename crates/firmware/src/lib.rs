@@ -13,7 +13,8 @@
 //! | [`modules`] | which kernel modules are needed, in which order |
 //! | [`cpio`] | the archive format of an initramfs |
 //! | [`manifest`] | what is in an image |
-//! | [`sizes`] | what weighs how much, against the budget |
+//! | [`sizes`], [`compare`] | what weighs how much, against the budget and against another image |
+//! | [`sbom`], [`licences`], [`crates`] | the bill of materials, the licences of what is in it, its crates |
 //! | [`qemu`] | a working copy of the image, and QEMU's command line |
 //! | [`doctor`] | whether this machine has all that is needed |
 //! | [`progress`], [`tool`], [`hash`], [`size`] | steps on a terminal, other programs, fingerprints, `20 MB` |
@@ -21,15 +22,19 @@
 pub mod board;
 pub mod build;
 pub mod closure;
+pub mod compare;
 pub mod cpio;
+pub mod crates;
 pub mod debian;
 pub mod doctor;
 pub mod elf;
 pub mod hash;
+pub mod licences;
 pub mod manifest;
 pub mod modules;
 pub mod progress;
 pub mod qemu;
+pub mod sbom;
 pub mod size;
 pub mod sizes;
 pub mod tool;

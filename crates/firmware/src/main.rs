@@ -34,6 +34,8 @@ enum Verb {
     Board(cmd::board::Boards),
     Build(cmd::build::Build),
     Run(cmd::run::Run),
+    Licences(cmd::licences::Licences),
+    Sbom(cmd::sbom::Sbom),
     Sizes(cmd::sizes::Sizes),
     Doctor(cmd::doctor::Doctor),
 }
@@ -42,7 +44,9 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().verb {
         Verb::Board(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),
+        Verb::Licences(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
+        Verb::Sbom(verb) => verb.run(),
         Verb::Sizes(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
     };

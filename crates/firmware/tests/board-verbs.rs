@@ -84,7 +84,7 @@ fn a_mistake_in_a_shared_file_is_named_once_and_there() {
         .file("board/common.toml", "[image]\nroot_size = \"1 MiB\"\n")
         .file("board/camera/board.toml", CAMERA.replace("base", "common"))
         .file("board/door/board.toml", CAMERA.replace("base", "common"))
-        .file("board/unused.toml", "[budgets]\nroot = 7\n");
+        .file("board/unused.toml", "[budgets]\nroot = \"7\"\n");
     let lines = problems(&tree, &tree.run(&["board", "check"]));
     assert_line(&lines, "board/common.toml:2: ", &["root_size", "root-size"]);
     assert_line(&lines, "board/unused.toml:2: ", &["20 MB"]);

@@ -28,6 +28,12 @@ const INPUTS: [&str; 5] =
 /// What of a crate doesn't get into its program.
 const NOT_INPUTS: [&str; 3] = ["benches", "examples", "tests"];
 
+/// The packages of this workspace whose programs go into an image.
+#[must_use]
+pub fn programs() -> Vec<&'static str> {
+    PACKAGES.iter().map(|(package, ..)| *package).collect()
+}
+
 /// Builds them; returns where they are.
 pub(super) fn build(context: &Context<'_>) -> Result<Vec<PathBuf>, Error> {
     let root = context.workspace.root();

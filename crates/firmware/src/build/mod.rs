@@ -36,6 +36,7 @@ use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::{closure, modules, tool};
 
+pub use binaries::programs;
 pub use registry::emulator;
 use step::Made;
 

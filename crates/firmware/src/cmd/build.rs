@@ -3,6 +3,7 @@
 use clap::Args;
 use peercam_firmware::build;
 use peercam_firmware::progress::Progress;
+use peercam_firmware::sizes::Report;
 
 use super::BoardArgument;
 
@@ -10,7 +11,7 @@ use super::BoardArgument;
 ///
 /// Compiles the camera's programs with `cross`, takes what they need from Debian packages
 /// (each checked against the archive's signature), and makes out/NAME/peercam-NAME.img with
-/// out/NAME/manifest.json beside it.
+/// out/NAME/manifest.json beside it. An image over the board's budget is made, and an error.
 ///
 /// Downloads are kept below ~/.cache/peercam. PEERCAM_DEBIAN_MIRROR names another mirror;
 /// with PEERCAM_OFFLINE set, only what is cached is used.
@@ -28,8 +29,15 @@ impl Build {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (workspace, board) = self.board.load()?;
         let options = build::Options { update: self.update };
-        build::build(&workspace, &board, options, &Progress::to_stderr())?;
+        let manifest = build::build(&workspace, &board, options, &Progress::to_stderr())?;
         println!("{}", workspace.image(&board.name).display());
+        let exceeded = Report::new(&manifest, board.budgets).exceeded();
+        anyhow::ensure!(
+            exceeded.is_empty(),
+            "{}\nthe image is there; `peercam-firmware sizes --board {}` says what weighs so much",
+            exceeded.join("\n"),
+            board.name
+        );
         Ok(())
     }
 }

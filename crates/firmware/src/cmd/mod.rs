@@ -3,11 +3,15 @@
 pub mod board;
 pub mod build;
 pub mod doctor;
+pub mod licences;
 pub mod run;
+pub mod sbom;
 pub mod sizes;
 
+use anyhow::Context;
 use clap::Args;
 use peercam_firmware::board::Board;
+use peercam_firmware::manifest::Manifest;
 use peercam_firmware::workspace::Workspace;
 
 /// Which board; every verb has it.
@@ -34,6 +38,13 @@ impl BoardArgument {
 fn workspace() -> Result<Workspace, UsageError> {
     let here = std::env::current_dir().map_err(|error| UsageError(error.into()))?;
     Workspace::find(&here).map_err(|error| UsageError(error.into()))
+}
+
+/// What is in a board's image.
+fn manifest(workspace: &Workspace, board: &str) -> anyhow::Result<Manifest> {
+    Manifest::read(&workspace.manifest(board)).with_context(|| {
+        format!("there is no image: `peercam-firmware build --board {board}` makes it")
+    })
 }
 
 /// An error of usage or configuration: exit code 2.

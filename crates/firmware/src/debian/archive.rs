@@ -21,6 +21,8 @@ pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const PAUSES: [Duration; 3] =
     [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10)];
 
+const UNPACKED: &str = "unpacked";
+
 /// A Debian release for one architecture, with its place in the cache.
 #[derive(Debug)]
 pub struct Archive {
@@ -42,8 +44,8 @@ impl Archive {
         architecture: Architecture,
         progress: &Progress,
     ) -> Result<Self, Error> {
-        let folder = cache.join("debian").join(format!("{suite}-{}", architecture.debian()));
-        for inside in ["etc", "lists/partial", "archives/partial", "debs", "unpacked"] {
+        let folder = folder(cache, suite, architecture);
+        for inside in ["etc", "lists/partial", "archives/partial", "debs", UNPACKED] {
             create_folder(&folder.join(inside))?;
         }
         let lock = lock(&folder.join("lock"), progress)?;
@@ -53,6 +55,12 @@ impl Archive {
             archive.refresh(progress)?;
         }
         Ok(archive)
+    }
+
+    /// Where the packages of a release are unpacked, whether there are any yet or not.
+    #[must_use]
+    pub fn unpacked_in(cache: &Path, suite: &str, architecture: Architecture) -> PathBuf {
+        folder(cache, suite, architecture).join(UNPACKED)
     }
 
     /// Debian's name of the architecture.
@@ -78,7 +86,7 @@ impl Archive {
     }
 
     pub(super) fn unpacked(&self) -> PathBuf {
-        self.folder.join("unpacked")
+        self.folder.join(UNPACKED)
     }
 
     /// Brings the index up to date; apt checks the signatures.
@@ -360,6 +368,10 @@ impl Source {
     fn suite(&self) -> &str {
         self.0.split_whitespace().nth(1).unwrap_or_default()
     }
+}
+
+fn folder(cache: &Path, suite: &str, architecture: Architecture) -> PathBuf {
+    cache.join("debian").join(format!("{suite}-{}", architecture.debian()))
 }
 
 fn download_error(record: &Record, reason: &str) -> Error {

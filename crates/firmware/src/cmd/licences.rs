@@ -1,0 +1,42 @@
+//! `licences`: what has to be shipped with an image as a text.
+
+use clap::Args;
+use peercam_firmware::debian::{Archive, Pool};
+use peercam_firmware::licences::{self, Packages};
+use peercam_firmware::progress::Progress;
+use peercam_firmware::{build, crates};
+
+use super::{BoardArgument, manifest};
+
+/// Print the licences of all that is in a board's image
+///
+/// The copyright file of each Debian package, the licence files of each crate; the same text
+/// of several stands there once.
+#[derive(Debug, Args)]
+pub struct Licences {
+    #[command(flatten)]
+    board: BoardArgument,
+}
+
+impl Licences {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let (workspace, board) = self.board.load()?;
+        let manifest = manifest(&workspace, &board.name)?;
+        let (suite, architecture) = (&board.debian.suite, board.architecture);
+        let unpacked = Archive::unpacked_in(workspace.cache(), suite, architecture);
+        let packages = Packages::new(&manifest, unpacked);
+        let lacking: Vec<String> = packages.lacking()?.into_iter().collect();
+        if !lacking.is_empty() {
+            let progress = Progress::to_stderr();
+            let archive = Archive::open(workspace.cache(), suite, architecture, &progress)?;
+            let step = progress.step("licences");
+            Pool::new(&archive, &step).require(&lacking, "the licences of others")?;
+            step.done(&lacking.join(" "));
+        }
+        let mut notices = packages.notices()?;
+        let crates = crates::of(workspace.root(), &board.target, &build::programs())?;
+        notices.extend(licences::of_crates(workspace.root(), &crates)?);
+        print!("{}", licences::to_text(&board.name, &notices));
+        Ok(())
+    }
+}

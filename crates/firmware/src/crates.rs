@@ -1,0 +1,143 @@
+//! The crates that our programs on a board are made of, as cargo resolves them for its target.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use crate::hash::at;
+use crate::tool;
+
+/// A crate in a program.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Crate {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its licence, an SPDX expression; empty where it names none.
+    pub licence: String,
+    /// The SHA-256 of its file in the registry; none for those of this source tree.
+    pub sha256: Option<String>,
+    /// Where its source lies on this machine.
+    pub folder: PathBuf,
+}
+
+/// Why the crates can't be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// Cargo said no.
+    #[error("{0}\n`cargo fetch --locked` downloads what is missing")]
+    Cargo(tool::Error),
+    /// `Cargo.lock` can't be read.
+    #[error("{path}: {source}")]
+    Lock {
+        /// The file.
+        path: String,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+}
+
+#[derive(Deserialize)]
+struct Lock {
+    package: Vec<Locked>,
+}
+
+#[derive(Deserialize)]
+struct Locked {
+    name: String,
+    version: String,
+    checksum: Option<String>,
+}
+
+/// The crates that get into `programs` (packages of the workspace at `root`), built for
+/// `target`: without those that only compile or test them.
+///
+/// # Errors
+/// [`Error`], when cargo can't resolve them without network.
+pub fn of(root: &Path, target: &str, programs: &[&str]) -> Result<Vec<Crate>, Error> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let folders = folders(&cargo, root, target)?;
+    let mut command = Command::new(&cargo);
+    command
+        .current_dir(root)
+        .args(["tree", "--locked", "--offline", "--quiet", "--color", "never"])
+        .args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}\t{l}\t"])
+        .args(["--target", target])
+        .stdin(Stdio::null());
+    for program in programs {
+        command.args(["--package", program]);
+    }
+    let output = command.output().map_err(|error| at(Path::new(&cargo), error))?;
+    let output = tool::check(command.get_program(), output).map_err(Error::Cargo)?;
+
+    let path = root.join("Cargo.lock");
+    let text = std::fs::read_to_string(&path).map_err(|error| at(&path, error))?;
+    let lock: Lock = toml::from_str(&text).map_err(|source| Error::Lock {
+        path: path.display().to_string(),
+        source: Box::new(source),
+    })?;
+    let checksums: BTreeMap<(String, String), Option<String>> =
+        lock.package.into_iter().map(|p| ((p.name, p.version), p.checksum)).collect();
+
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let mut crates = BTreeSet::new();
+    for line in tree.lines() {
+        let Some((name, version, licence)) = parse(line) else { continue };
+        let key = (name.clone(), version.clone());
+        let sha256 = checksums.get(&key).cloned().flatten();
+        let folder = folders.get(&key).cloned().unwrap_or_default();
+        crates.insert(Crate { name, version, licence, sha256, folder });
+    }
+    Ok(crates.into_iter().collect())
+}
+
+/// `serde v1.0.0 (/a/path)<tab>MIT OR Apache-2.0<tab> (*)`
+fn parse(line: &str) -> Option<(String, String, String)> {
+    let mut fields = line.split('\t');
+    let mut words = fields.next()?.split_whitespace();
+    let name = words.next()?.to_owned();
+    let version = words.next()?.strip_prefix('v')?.to_owned();
+    Some((name, version, fields.next().unwrap_or_default().trim().to_owned()))
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    manifest_path: PathBuf,
+}
+
+/// Where the source of each crate of the workspace lies.
+fn folders(
+    cargo: &OsStr,
+    root: &Path,
+    target: &str,
+) -> Result<BTreeMap<(String, String), PathBuf>, Error> {
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(root)
+        .args(["metadata", "--locked", "--offline", "--quiet", "--format-version", "1"])
+        .args(["--filter-platform", target])
+        .stdin(Stdio::null());
+    let output = command.output().map_err(|error| at(Path::new(cargo), error))?;
+    let output = tool::check(command.get_program(), output).map_err(Error::Cargo)?;
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).map_err(std::io::Error::from)?;
+    let folder = |package: Package| {
+        let folder = package.manifest_path.parent().map(Path::to_owned).unwrap_or_default();
+        ((package.name, package.version), folder)
+    };
+    Ok(metadata.packages.into_iter().map(folder).collect())
+}
