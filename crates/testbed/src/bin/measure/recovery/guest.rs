@@ -15,15 +15,14 @@ use peercam_testbed::{
     },
 };
 
-use super::{AFTER_START, Measured, NOTICED, Options, costs, seconds};
+use super::{AFTER_BOOT, Costs, Judged, Measured, NOTICED, Options, seconds};
 
 /// Faults without a reset, and the budget for noticing each.
-const FAULTS: [(&Fault, Option<f64>); 4] = [
-    (&KILLED, None),
-    (&STOPPED, Some(NOTICED)),
-    (&DEADLOCKED, Some(NOTICED)),
-    (&WATCHDOG_KILLED, None),
-];
+const FAULTS: [(&Fault, Option<f64>); 4] =
+    [(&KILLED, None), (&STOPPED, Some(NOTICED)), (&DEADLOCKED, None), (&WATCHDOG_KILLED, None)];
+
+/// What the agent says when its camera can be watched: what a boot is for.
+const HOSTING: &str = "hosting room";
 
 /// The rows of `board`, and who received the stream.
 pub async fn measure(
@@ -38,10 +37,14 @@ pub async fn measure(
     for (fault, noticed) in FAULTS {
         progress.say(format!("{board}: {}", fault.name));
         let recovery = scene.suffer(fault).await?;
-        let figures = vec![
-            seconds("noticed", recovery.noticed, noticed),
-            seconds("playing", recovery.playing, None),
-        ];
+        let mut figures = vec![seconds("noticed", recovery.noticed, noticed)];
+        if fault.name == DEADLOCKED.name {
+            // Its command takes seconds of its own, and hangs thread after thread.
+            let last = recovery.playing.map(|back| back - recovery.longest_gap);
+            let since = recovery.noticed.zip(last).map(|(noticed, last)| noticed - last);
+            figures.push(seconds("after the last picture", since, Some(NOTICED)));
+        }
+        figures.push(seconds("playing", recovery.playing, None));
         rows.push((fault.name.to_owned(), figures));
     }
     progress.say(format!("{board}: the watchdog, for {} s", options.seconds));
@@ -53,8 +56,8 @@ pub async fn measure(
     Ok((receiver, rows))
 }
 
-/// Stops the watchdog, and compares when pictures came again with when the camera was up again
-/// after the same start.
+/// Stops the watchdog, and compares when pictures came again with when the camera was there to be
+/// watched again, after the same start.
 async fn reset(scene: &mut Scene) -> Result<Measured> {
     let fault = &WATCHDOG_STOPPED;
     let console = scene.guest.console_length();
@@ -68,16 +71,19 @@ async fn reset(scene: &mut Scene) -> Result<Measured> {
 
     let output = scene.guest.output();
     let output = output.get(console..).unwrap_or_default();
-    let up = said_at(output, &format!("{AGENT}: up after")).context("the agent was never up")?;
     let (playing, started) = recovery.playing.zip(recovery.started).context("no reset")?;
     // Pictures of before the reset may have ceased for another reason.
     let back = pictures.back_at(before + (playing - started) * 1000.0);
     let back = back.context("pictures never ceased")? / 1000.0;
-    let boot = started - (back - (zero + up));
+    let boot = |words: &str| said_at(output, words).map(|at| started - (back - (zero + at)));
+    let up = boot(&format!("{AGENT}: up after"));
+    let hosting = boot(HOSTING);
+    let budget = hosting.map(|boot| rounded(boot) + AFTER_BOOT);
     let figures = vec![
         seconds("playing", Some(playing), None),
-        seconds("boot, to the agent up", Some(boot), None),
-        seconds("playing after the same start", Some(started), Some(rounded(boot) + AFTER_START)),
+        seconds("boot to the agent up", up, None),
+        seconds("boot to its room", hosting, None),
+        seconds("playing after the same start", Some(started), budget),
     ];
     Ok((format!("hard reset ({})", fault.name), figures))
 }
@@ -104,7 +110,7 @@ async fn watchdog(scene: &mut Scene, seconds: u64) -> Result<Measured> {
     let used = Duration::from_millis(10 * used);
     let memory = 1024.0 * number(scene, &format!("grep VmRSS: /proc/{pid}/status")).await?;
     let size = number(scene, "wc -c /usr/bin/peercam-watchdog").await?;
-    Ok(costs(memory, size, used, time))
+    Ok(Costs { memory, size, used, time }.figures(Judged::Program))
 }
 
 /// The first number that a command in the guest prints.

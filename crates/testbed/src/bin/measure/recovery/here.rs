@@ -29,7 +29,7 @@ use peercam_testbed::{
 };
 use toml::{Table, Value};
 
-use super::{Measured, NOTICED, Options, PLAYING, costs, seconds};
+use super::{Costs, Judged, Measured, NOTICED, Options, PLAYING, seconds};
 use crate::{SOON, figures::percentile, usage};
 
 /// What cameras have.
@@ -183,7 +183,8 @@ impl Scene {
         tokio::time::sleep(time).await;
         let used = usage::processor_time(pid)?.saturating_sub(before);
         let size = fs::metadata(&self.program).context("the watchdog's program")?.len();
-        Ok(costs(usage::memory(pid)? as f64, size as f64, used, time))
+        let costs = Costs { memory: usage::memory(pid)? as f64, size: size as f64, used, time };
+        Ok(costs.figures(Judged::Processor))
     }
 }
 
