@@ -13,6 +13,10 @@ use crate::manifest::{Manifest, PackageVersion};
 /// How the names of files with a licence in them begin, in small letters.
 const NAMES: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];
 
+/// Where Debian keeps the licences that copyright files name instead of repeating them, and
+/// the package that has them.
+const COMMON: (&str, &str) = ("base-files", "usr/share/common-licenses");
+
 /// Why a licence can't be told.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -57,8 +61,8 @@ impl<'a> Packages<'a> {
         Self { manifest, unpacked }
     }
 
-    /// Packages whose licences others of the image point to, and that are not unpacked: they
-    /// have to be brought before [`Packages::notices`].
+    /// Packages whose licences others of the image point to or name, and that are not unpacked:
+    /// they have to be brought before [`Packages::notices`].
     ///
     /// # Errors
     /// [`Error`], which names the package.
@@ -71,10 +75,14 @@ impl<'a> Packages<'a> {
                 lacking.insert(other);
             }
         }
+        if self.any_version(COMMON.0).is_none() {
+            lacking.insert(COMMON.0.to_owned());
+        }
         Ok(lacking)
     }
 
-    /// The copyright file of each package, those with the same text together.
+    /// The copyright file of each package, those with the same text together; then the
+    /// licences that they name and don't repeat.
     ///
     /// # Errors
     /// [`Error`], which names the package.
@@ -93,7 +101,45 @@ impl<'a> Packages<'a> {
             }
             notices.add(read(&path)?, format!("{name} {version}"));
         }
-        Ok(notices.sorted())
+        let mut notices = notices.sorted();
+        notices.extend(self.named(&notices)?);
+        Ok(notices)
+    }
+
+    /// The licences that Debian's systems have in one place and copyright files only name.
+    fn named(&self, notices: &[Notice]) -> Result<Vec<Notice>, Error> {
+        let (package, path) = COMMON;
+        let Some(folder) = self.any_version(package).map(|folder| folder.join(path)) else {
+            return Ok(Vec::new());
+        };
+        let start = format!("/{path}/");
+        let names: BTreeSet<&str> = notices
+            .iter()
+            .flat_map(|notice| notice.text.split(&start).skip(1))
+            .map(|rest| {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"-.".contains(c));
+                rest[..end.unwrap_or(rest.len())].trim_end_matches(['-', '.'])
+            })
+            .collect();
+        let mut texts = Vec::new();
+        // A name that Debian doesn't have is a slip of the copyright file.
+        for name in names.into_iter().filter(|name| folder.join(name).is_file()) {
+            let text = read(&folder.join(name))?;
+            texts.push(Notice { of: vec![format!("{start}{name}, named above")], text });
+        }
+        Ok(texts)
+    }
+
+    /// The newest of a package that the image does not have itself.
+    fn any_version(&self, name: &str) -> Option<PathBuf> {
+        let start = format!("{name}_");
+        let entries = std::fs::read_dir(&self.unpacked).ok()?;
+        let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        folders
+            .filter(|path| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))
+            })
+            .max()
     }
 
     fn own(&self, package: &PackageVersion) -> Result<PathBuf, Error> {

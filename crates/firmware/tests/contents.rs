@@ -217,7 +217,18 @@ fn with_packages() -> Tree {
     let linux = doc("linux-image", "6.12.1-1");
     let tree = workspace()
         .file("out/camera/manifest.json", json(&manifest()))
-        .file(&format!("{busybox}/busybox/copyright"), b"GPL-2, by J\xf6rg\n")
+        .file(
+            &format!("{busybox}/busybox/copyright"),
+            b"GPL-2, by J\xf6rg: in /usr/share/common-licenses/GPL-2.\n",
+        )
+        .file(
+            &format!("{unpacked}/base-files_13_arm64.deb-1/usr/share/common-licenses/GPL-2"),
+            "all of the GPL\n",
+        )
+        .file(
+            &format!("{unpacked}/base-files_13_arm64.deb-1/usr/share/common-licenses/BSD"),
+            "all of the BSD\n",
+        )
         .file(&format!("{}/linux-base/copyright", doc("linux-base", "6.12.1-1")), "GPL-2 only\n")
         .file(&format!("{linux}/other"), "")
         .file("LICENSE-MIT", "ours\n")
@@ -235,6 +246,8 @@ fn licences_of_packages_and_crates_are_printed_once_with_what_has_them() {
     let before = |licence: &str| text.split(licence).next().unwrap().rsplit("====").next().unwrap();
     assert!(before("GPL-2, by").contains("busybox 1:1.37.0-6+b9"), "{text}");
     assert!(before("GPL-2 only").contains("linux-image 6.12.1-1"), "{text}");
+    assert!(before("all of the GPL").contains("common-licenses/GPL-2, named above"), "{text}");
+    assert!(!text.contains("all of the BSD"), "nothing names it: {text}");
     assert!(before("the part's").contains("part 0.2.0 (MIT OR Apache-2.0)"), "{text}");
     let ours = before("ours\n");
     assert!(ours.contains("peercam-agent 0.2.0") && ours.contains("peercam-watchdog"), "{text}");

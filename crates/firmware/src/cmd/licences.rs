@@ -10,8 +10,8 @@ use super::{BoardArgument, manifest};
 
 /// Print the licences of all that is in a board's image
 ///
-/// The copyright file of each Debian package, the licence files of each crate; the same text
-/// of several stands there once.
+/// The copyright file of each Debian package with the licences that it names, the licence
+/// files of each crate; the same text of several stands there once.
 #[derive(Debug, Args)]
 pub struct Licences {
     #[command(flatten)]
