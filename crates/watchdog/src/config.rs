@@ -14,7 +14,7 @@ mod sections;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     ops::Range,
     path::{Path, PathBuf},
     time::Duration,
@@ -23,7 +23,10 @@ use std::{
 use toml::de::DeTable;
 
 use self::sections::Sections;
-use crate::{escalation::Limits, monitor, service::Policy};
+use crate::{escalation::Limits, keeper::read_text, monitor, service::Policy};
+
+/// Most bytes of a file: many times what the longest configuration has.
+const MAX_SIZE: u64 = 1 << 20;
 
 /// A configuration that makes sense.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,8 +182,12 @@ impl Config {
     ///
     /// Every [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let unreadable = |error| ConfigError::Read { path: path.to_owned(), error };
+        let text = read_text(path, MAX_SIZE + 1).map_err(unreadable)?;
+        if text.len() as u64 > MAX_SIZE {
+            let error = format!("it has more than {MAX_SIZE} bytes: that is no configuration");
+            return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, error)));
+        }
         Self::parse(&text, &path.display().to_string())
     }
 

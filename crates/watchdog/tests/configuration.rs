@@ -188,6 +188,19 @@ fn a_missing_file_or_argument_is_named() {
 }
 
 #[test]
+fn what_is_no_file_of_a_sensible_size_is_refused_at_once() {
+    let (code, said) = run(&["--config", "/dev/zero", "--check-config"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("/dev/zero: it has more than 1048576 bytes"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo.toml");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let (code, said) = run(&["--config", fifo.to_str().unwrap(), "--check-config"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("[[service]]: there is none"), "{said}");
+}
+
+#[test]
 fn a_monitor_without_sense_is_named() {
     let with = |keys: &str| format!("[[monitor]]\n{keys}\n") + &script("agent", "true");
     refused(&with("what = \"moon\"\nwarning = 1"), &[":2: ", "`moon`", "`memory-pressure`"]);
