@@ -231,19 +231,19 @@ pub const WATCHDOG_DEBUGGER: Fault = Fault {
 
 /// Others want all processors.
 pub const BUSY: Fault = Fault {
-    name: "all processors at 100 % for 15 s by neighbours",
+    name: "all processors at 100 % for 10 s by neighbours",
     deeds: &[Deed::Shell(
-        "for one in 1 2 3 4; do timeout 15 sh -c 'while :; do :; done' & done; wait",
+        "for one in 1 2 3 4; do timeout 10 sh -c 'while :; do :; done' & done; wait",
     )],
     ..NONE
 };
 
 /// Storage is slow, and written to all the time.
 pub const SLOW_STORAGE: Fault = Fault {
-    name: "storage at 20 kB/s for 15 s",
+    name: "storage at 20 kB/s for 10 s",
     deeds: &[
         Deed::Machine("block_set_io_throttle", STORAGE_SLOW),
-        Deed::Shell("dd if=/dev/zero of=/data/slow bs=64k count=5 conv=fsync 2>/dev/null"),
+        Deed::Shell("dd if=/dev/zero of=/data/slow bs=64k count=3 conv=fsync 2>/dev/null"),
         Deed::Machine("block_set_io_throttle", STORAGE_FAST),
         Deed::Shell("rm /data/slow"),
     ],
@@ -261,8 +261,8 @@ const LINK_UP: Deed = Deed::Machine("set_link", r#"{"name":"net","up":true}"#);
 
 /// The network is gone.
 pub const NO_NETWORK: Fault = Fault {
-    name: "no network for 15 s",
-    deeds: &[LINK_DOWN, Deed::Shell("sleep 15"), LINK_UP],
+    name: "no network for 10 s",
+    deeds: &[LINK_DOWN, Deed::Shell("sleep 10"), LINK_UP],
     ..NONE
 };
 
@@ -291,7 +291,7 @@ pub const WEAK_FOR_LONG: Fault =
 
 /// Viewers come and go in numbers.
 pub const VIEWER_STORM: Fault = Fault {
-    name: "viewers come and go for 15 s",
+    name: "viewers come and go for 10 s",
     deeds: &[
         Deed::Page(
             "const player = document.querySelector('peercam-player');
@@ -303,7 +303,7 @@ pub const VIEWER_STORM: Fault = Fault {
                  player.after(other);
              }, 700);",
         ),
-        Deed::Shell("sleep 15"),
+        Deed::Shell("sleep 10"),
         Deed::Page(
             "clearInterval(window.peercamStorm);
              document.querySelectorAll('.storm').forEach((other) => other.remove());",
