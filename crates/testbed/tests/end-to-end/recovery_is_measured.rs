@@ -41,6 +41,7 @@ async fn recovery_is_measured() {
     assert!(figure(stopped, "noticed") > 1.0);
     assert!(figure(stopped, "up again") >= figure(stopped, "noticed"));
     assert!(figure(stopped, "playing") > 1.0);
+    assert!(figure("camera gone", "playing after it was in its room") >= 0.0);
     let watchdog = "the watchdog itself";
     assert!(figure(watchdog, "resident") > 0.1);
     assert!(figure(watchdog, "processor") >= 0.0);

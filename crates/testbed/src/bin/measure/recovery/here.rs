@@ -29,13 +29,15 @@ use peercam_testbed::{
 };
 use toml::{Table, Value};
 
-use super::{Costs, Judged, Measured, NOTICED, Options, PLAYING, seconds};
+use super::{AFTER_BOOT, Costs, Judged, Measured, NOTICED, Options, PLAYING, seconds};
 use crate::{SOON, figures::percentile, usage};
 
 /// What cameras have.
 const CONFIG: &str = "rootfs-overlay/etc/peercam/watchdog.toml";
 /// How long a cure may take. What it does take is measured.
 const CURED_WITHIN: Duration = Duration::from_secs(90);
+/// How long everything is gone where a device would start anew.
+const AWAY: Duration = Duration::from_secs(20);
 
 /// The rows of this machine, and who received the stream.
 pub async fn measure(
@@ -70,9 +72,18 @@ pub async fn measure(
     }
     progress.say(format!("here: the watchdog, for {} s", options.seconds));
     rows.push(scene.costs(Duration::from_secs(options.seconds)).await?);
+    for &transport in transports {
+        scene.play(transport).await?;
+        progress.say(format!("here, {transport}: camera gone for {} s", AWAY.as_secs()));
+        let figures = vec![seconds(
+            "playing after it was in its room",
+            scene.go_away(&bed).await?,
+            Some(AFTER_BOOT),
+        )];
+        rows.push((format!("camera gone for {} s, {transport}", AWAY.as_secs()), figures));
+    }
     let receiver = scene.browser.version()?;
     scene.browser.stop().await?;
-    scene.watchdog.stop(Duration::from_secs(15)).await?;
     Ok((receiver, rows))
 }
 
@@ -102,31 +113,73 @@ fn killed_figures(killed: &[Recovery]) -> Vec<crate::network::report::Figure> {
 /// The camera and who watches it. What it drops it ends, in the order of the fields.
 struct Scene {
     browser: Browser,
-    watchdog: Process,
+    camera: Supervised,
     rendezvous: Rendezvous,
+    room: RoomId,
+}
+
+/// The watchdog with its agent. Dropping it ends both.
+struct Supervised {
+    watchdog: Process,
     program: PathBuf,
     config: PathBuf,
-    room: RoomId,
+}
+
+impl Supervised {
+    fn start(bed: &Bed, program: PathBuf, config: PathBuf) -> Result<Self> {
+        let watchdog = Self::spawn(bed, &program, &config)?;
+        Ok(Self { watchdog, program, config })
+    }
+
+    fn spawn(bed: &Bed, program: &Path, config: &Path) -> Result<Process> {
+        let mut command = Command::new(program);
+        command.arg("--config").arg(config).args(["--console", "all"]);
+        Ok(Process::spawn("the watchdog", command, &bed.file("watchdog.log"))?)
+    }
+
+    /// Ends both without a word, as a reset does.
+    fn kill(&mut self) {
+        let agent = self.status().ok().and_then(|status| status.agent());
+        // First: it would start another agent.
+        self.watchdog.kill();
+        if let Some(agent) = agent {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(agent.cast_signed()), Signal::SIGKILL);
+        }
+    }
+
+    fn status(&self) -> Result<Status> {
+        let mut command = Command::new(&self.program);
+        command.args(["status", "--json", "--config"]).arg(&self.config);
+        let output = command.output().context("peercam-watchdog status")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("peercam-watchdog status: {said}"))
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 impl Scene {
     async fn set(bed: &Bed, program: PathBuf) -> Result<Self> {
         let rendezvous = Rendezvous::start(bed).await?;
         let room: RoomId = "recovery".parse()?;
-        let camera = Camera::full(room.clone()).write(bed, &rendezvous)?;
+        let agent_config = Camera::full(room.clone()).write(bed, &rendezvous)?;
         let installed = programs::repository().join(CONFIG);
         let toml = fs::read_to_string(&installed)
             .with_context(|| format!("reading {}", installed.display()))?;
         let agent = programs::workspace("peercam-agent")?;
-        let toml = without_device(&toml, bed.path(), &agent, &camera)
+        let toml = without_device(&toml, bed.path(), &agent, &agent_config)
             .with_context(|| format!("taking over {}", installed.display()))?;
         let config = bed.write("watchdog.toml", &toml)?;
-        let mut command = Command::new(&program);
-        command.arg("--config").arg(&config).args(["--console", "all"]);
-        let watchdog = Process::spawn("the watchdog", command, &bed.file("watchdog.log"))?;
+        let camera = Supervised::start(bed, program, config)?;
         rendezvous.wait_online(&room, true, SOON).await?;
         let browser = Browser::start(bed).await?;
-        Ok(Self { browser, watchdog, rendezvous, program, config, room })
+        Ok(Self { browser, camera, rendezvous, room })
     }
 
     /// Opens the camera's page.
@@ -137,20 +190,11 @@ impl Scene {
         Ok(pictures::watch(&self.browser).await?)
     }
 
-    fn status(&self) -> Result<Status> {
-        let mut command = Command::new(&self.program);
-        command.args(["status", "--json", "--config"]).arg(&self.config);
-        let output = command.output().context("peercam-watchdog status")?;
-        let answer =
-            || format!("peercam-watchdog status: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).with_context(answer)
-    }
-
     /// Sends the agent a signal, and waits until the watchdog has noticed, as it says in `words`,
     /// the new one has been up for so long that the old one's end is forgotten, and it plays.
     async fn suffer(&mut self, signal: Signal, words: &str) -> Result<Recovery> {
-        let agent = self.status()?.agent().context("the agent is not up")?;
-        let from = self.watchdog.output().len();
+        let agent = self.camera.status()?.agent().context("the agent is not up")?;
+        let from = self.camera.watchdog.output().len();
         let before = Pictures::look(&self.browser).await?;
         let begin = uptime()?;
         kill(Pid::from_raw(agent.cast_signed()), signal).context("a signal to the agent")?;
@@ -161,7 +205,16 @@ impl Scene {
             Some((said_at(output, &noticed)?, said_at(output, &up)?))
         };
         let what = format!("{noticed:?}, {up:?} and {stable:?}");
-        let (noticed, up) = self.watchdog.wait_for_output(&what, from, CURED_WITHIN, times).await?;
+        let (noticed, up) =
+            self.camera.watchdog.wait_for_output(&what, from, CURED_WITHIN, times).await?;
+        let back = self.back_at(&before).await?;
+        let playing = back.map(|at| (at - before.now) / 1000.0);
+        Ok(Recovery { noticed: noticed - begin, up: up - begin, playing })
+    }
+
+    /// Waits until pictures come again, and says since when, by the page's clock; none if they never
+    /// ceased for a second.
+    async fn back_at(&self, before: &Pictures) -> Result<Option<f64>> {
         let back = wait::until("the picture in the page", CURED_WITHIN, async || {
             let pictures = Pictures::look(&self.browser).await?;
             Ok(if pictures.flow(before.now, before.count) {
@@ -169,20 +222,30 @@ impl Scene {
             } else {
                 Look::NotYet(format!("{pictures:?}"))
             })
-        })
-        .await?;
-        let playing = back.map(|at| (at - before.now) / 1000.0);
-        Ok(Recovery { noticed: noticed - begin, up: up - begin, playing })
+        });
+        Ok(back.await?)
+    }
+
+    /// Ends watchdog and agent, starts them again after [`AWAY`], and says how many seconds after the
+    /// camera was in its room pictures came in the page.
+    async fn go_away(&mut self, bed: &Bed) -> Result<Option<f64>> {
+        let before = Pictures::look(&self.browser).await?;
+        self.camera.kill();
+        tokio::time::sleep(AWAY).await;
+        self.camera.watchdog = Supervised::spawn(bed, &self.camera.program, &self.camera.config)?;
+        self.rendezvous.wait_online(&self.room, true, SOON).await?;
+        let room = Pictures::look(&self.browser).await?.now;
+        Ok(self.back_at(&before).await?.map(|at| (at - room).max(0.0) / 1000.0))
     }
 
     /// What the watchdog costs while the camera plays. By now it has let go of the memory that only
     /// its start needed, which it does after a minute.
     async fn costs(&self, time: Duration) -> Result<Measured> {
-        let pid = self.watchdog.pid();
+        let pid = self.camera.watchdog.pid();
         let before = usage::processor_time(pid)?;
         tokio::time::sleep(time).await;
         let used = usage::processor_time(pid)?.saturating_sub(before);
-        let size = fs::metadata(&self.program).context("the watchdog's program")?.len();
+        let size = fs::metadata(&self.camera.program).context("the watchdog's program")?.len();
         let costs = Costs { memory: usage::memory(pid)? as f64, size: size as f64, used, time };
         Ok(costs.figures(Judged::Processor))
     }
