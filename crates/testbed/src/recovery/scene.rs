@@ -23,6 +23,9 @@ pub const SOON: Duration = Duration::from_secs(40);
 /// How long a cure may take that is no reset, on such a machine. What it does take is measured.
 const CURED_WITHIN: Duration = Duration::from_secs(90);
 
+/// How long a deed may take there: one that has to be begun anew, too.
+const DONE_WITHIN: Duration = Duration::from_secs(180);
+
 /// Between two looks, which cost an emulated processor time of its own.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
@@ -167,7 +170,7 @@ impl Scene {
             Deed::Shell(command) if fault.cure == Cure::Reset => {
                 self.guest.type_in(&format!("{command}\n"))
             }
-            Deed::Shell(command) => self.guest.run(command).await.map(drop),
+            Deed::Shell(command) => self.guest.run_within(command, DONE_WITHIN).await.map(drop),
             Deed::Machine(command, arguments) => {
                 self.guest.change_machine(command, arguments).await
             }
