@@ -4,6 +4,7 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use nix::{
@@ -117,9 +118,13 @@ impl Sensors {
     }
 
     fn clock_jump(&mut self) -> Option<u64> {
-        let now = clock_gettime(ClockId::CLOCK_REALTIME).ok()?;
+        // Not by libc, whose seconds have 32 bits on armv7: it can't tell a time after 2038.
+        let now = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_secs()).ok()?,
+            Err(before) => -i64::try_from(before.duration().as_secs()).ok()?,
+        };
         let running = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
-        let ahead = now.num_seconds().saturating_sub(running.num_seconds());
+        let ahead = now.saturating_sub(running.num_seconds());
         let before = self.clock_ahead.replace(ahead).unwrap_or(ahead);
         Some(ahead.abs_diff(before))
     }
