@@ -1,8 +1,14 @@
 //! When pictures came in the page, by the page's own clock.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
-use crate::{Browser, error::Result};
+use crate::{
+    Browser,
+    error::Result,
+    wait::{self, Look},
+};
 
 /// Pictures that come after so many others come for good.
 const FOR_GOOD: u64 = 10;
@@ -54,6 +60,23 @@ impl Pictures {
     /// Looks.
     pub async fn look(browser: &Browser) -> Result<Self> {
         browser.evaluate("return { now: performance.now(), ...peercamPictures }").await
+    }
+
+    /// Waits until pictures come again since this look, for `time` at most, and looks.
+    ///
+    /// # Errors
+    ///
+    /// When they don't, or the browser is gone.
+    pub async fn resumed(&self, browser: &Browser, time: Duration) -> Result<Self> {
+        wait::until("pictures in the page", time, async || {
+            let pictures = Self::look(browser).await?;
+            Ok(if pictures.flow(self.now, self.count) {
+                Look::Done(pictures)
+            } else {
+                Look::NotYet(format!("{pictures:?}"))
+            })
+        })
+        .await
     }
 
     /// The first gap that ended after `begin` (the page's clock).

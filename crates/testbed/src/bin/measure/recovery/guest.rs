@@ -14,7 +14,6 @@ use peercam_testbed::{
         scene::SOON,
         watchdog::{AGENT, said_at},
     },
-    wait::{self, Look},
 };
 
 use super::{AFTER_BOOT, Costs, Judged, Measured, NOTICED, Options, seconds};
@@ -102,14 +101,8 @@ async fn power_cut(scene: Scene, bed: &Bed, board: &str) -> Result<(Browser, Mea
     let mut guest = Guest::start(bed, &rendezvous, board, &room)?;
     guest.wait_hosting(&rendezvous, &room).await?;
     let hosting = Pictures::look(&browser).await?.now;
-    let back = wait::until("pictures after the power cut", SOON, async || {
-        let seen = Pictures::look(&browser).await?;
-        Ok(match seen.back_at(off.now) {
-            Some(back) if seen.flow(off.now, off.count) => Look::Done(back),
-            _ => Look::NotYet(format!("{seen:?}")),
-        })
-    })
-    .await?;
+    let back = off.resumed(&browser, SOON).await?.back_at(off.now);
+    let back = back.context("pictures never ceased")?;
     guest.stop().await?;
     let boot = (hosting - off.now) / 1000.0;
     let budget = rounded(boot) + AFTER_BOOT;

@@ -25,7 +25,6 @@ use peercam_testbed::{
         pictures::{self, Pictures},
         watchdog::{AGENT, Status, said_at},
     },
-    wait::{self, Look},
 };
 use toml::{Table, Value};
 
@@ -207,23 +206,9 @@ impl Scene {
         let what = format!("{noticed:?}, {up:?} and {stable:?}");
         let (noticed, up) =
             self.camera.watchdog.wait_for_output(&what, from, CURED_WITHIN, times).await?;
-        let back = self.back_at(&before).await?;
+        let back = before.resumed(&self.browser, CURED_WITHIN).await?.back_at(before.now);
         let playing = back.map(|at| (at - before.now) / 1000.0);
         Ok(Recovery { noticed: noticed - begin, up: up - begin, playing })
-    }
-
-    /// Waits until pictures come again, and says since when, by the page's clock; none if they never
-    /// ceased for a second.
-    async fn back_at(&self, before: &Pictures) -> Result<Option<f64>> {
-        let back = wait::until("the picture in the page", CURED_WITHIN, async || {
-            let pictures = Pictures::look(&self.browser).await?;
-            Ok(if pictures.flow(before.now, before.count) {
-                Look::Done(pictures.back_at(before.now))
-            } else {
-                Look::NotYet(format!("{pictures:?}"))
-            })
-        });
-        Ok(back.await?)
     }
 
     /// Ends watchdog and agent, starts them again after [`AWAY`], and says how many seconds after the
@@ -235,7 +220,8 @@ impl Scene {
         self.camera.watchdog = Supervised::spawn(bed, &self.camera.program, &self.camera.config)?;
         self.rendezvous.wait_online(&self.room, true, SOON).await?;
         let room = Pictures::look(&self.browser).await?.now;
-        Ok(self.back_at(&before).await?.map(|at| (at - room).max(0.0) / 1000.0))
+        let back = before.resumed(&self.browser, CURED_WITHIN).await?.back_at(before.now);
+        Ok(back.map(|at| (at - room).max(0.0) / 1000.0))
     }
 
     /// What the watchdog costs while the camera plays. By now it has let go of the memory that only
