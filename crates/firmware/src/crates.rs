@@ -1,14 +1,12 @@
 //! The crates that our programs on a board are made of, as cargo resolves them for its target.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
+use crate::cargo;
 use crate::hash::at;
-use crate::tool;
 
 /// A crate in a program.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +29,9 @@ pub enum Error {
     /// A file.
     #[error(transparent)]
     File(#[from] std::io::Error),
-    /// Cargo said no.
-    #[error("{0}\n`cargo fetch --locked` downloads what is missing")]
-    Cargo(tool::Error),
+    /// Cargo gave no answer.
+    #[error(transparent)]
+    Cargo(#[from] cargo::Error),
     /// `Cargo.lock` can't be read.
     #[error("{path}: {source}")]
     Lock {
@@ -62,20 +60,12 @@ struct Locked {
 /// # Errors
 /// [`Error`], when cargo can't resolve them without network.
 pub fn of(root: &Path, target: &str, programs: &[&str]) -> Result<Vec<Crate>, Error> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let folders = folders(&cargo, root, target)?;
-    let mut command = Command::new(&cargo);
-    command
-        .current_dir(root)
-        .args(["tree", "--locked", "--offline", "--quiet", "--color", "never"])
-        .args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}\t{l}\t"])
-        .args(["--target", target])
-        .stdin(Stdio::null());
-    for program in programs {
-        command.args(["--package", program]);
-    }
-    let output = command.output().map_err(|error| at(Path::new(&cargo), error))?;
-    let output = tool::check(command.get_program(), output).map_err(Error::Cargo)?;
+    let folders = folders(root, target)?;
+    let mut arguments = vec!["tree", "--locked", "--target", target];
+    arguments.extend(["--edges", "normal,no-proc-macro", "--prefix", "none"]);
+    arguments.extend(["--format", "{p}\t{l}\t"]);
+    arguments.extend(programs.iter().flat_map(|program| ["--package", program]));
+    let tree = cargo::run(root, &arguments)?;
 
     let path = root.join("Cargo.lock");
     let text = std::fs::read_to_string(&path).map_err(|error| at(&path, error))?;
@@ -86,7 +76,7 @@ pub fn of(root: &Path, target: &str, programs: &[&str]) -> Result<Vec<Crate>, Er
     let checksums: BTreeMap<(String, String), Option<String>> =
         lock.package.into_iter().map(|p| ((p.name, p.version), p.checksum)).collect();
 
-    let tree = String::from_utf8_lossy(&output.stdout);
+    let tree = String::from_utf8_lossy(&tree);
     let mut crates = BTreeSet::new();
     for line in tree.lines() {
         let Some((name, version, licence)) = parse(line) else { continue };
@@ -107,37 +97,12 @@ fn parse(line: &str) -> Option<(String, String, String)> {
     Some((name, version, fields.next().unwrap_or_default().trim().to_owned()))
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    version: String,
-    manifest_path: PathBuf,
-}
-
 /// Where the source of each crate of the workspace lies.
-fn folders(
-    cargo: &OsStr,
-    root: &Path,
-    target: &str,
-) -> Result<BTreeMap<(String, String), PathBuf>, Error> {
-    let mut command = Command::new(cargo);
-    command
-        .current_dir(root)
-        .args(["metadata", "--locked", "--offline", "--quiet", "--format-version", "1"])
-        .args(["--filter-platform", target])
-        .stdin(Stdio::null());
-    let output = command.output().map_err(|error| at(Path::new(cargo), error))?;
-    let output = tool::check(command.get_program(), output).map_err(Error::Cargo)?;
-    let metadata: Metadata =
-        serde_json::from_slice(&output.stdout).map_err(std::io::Error::from)?;
-    let folder = |package: Package| {
-        let folder = package.manifest_path.parent().map(Path::to_owned).unwrap_or_default();
+fn folders(root: &Path, target: &str) -> Result<BTreeMap<(String, String), PathBuf>, Error> {
+    let packages = cargo::metadata(root, &["--locked", "--filter-platform", target])?;
+    let folder = |package: cargo::Package| {
+        let folder = package.folder();
         ((package.name, package.version), folder)
     };
-    Ok(metadata.packages.into_iter().map(folder).collect())
+    Ok(packages.into_iter().map(folder).collect())
 }

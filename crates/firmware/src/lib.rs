@@ -15,12 +15,14 @@
 //! | [`manifest`] | what is in an image |
 //! | [`sizes`], [`compare`] | what weighs how much, against the budget and against another image |
 //! | [`sbom`], [`licences`], [`crates`] | the bill of materials, the licences of what is in it, its crates |
+//! | [`cargo`] | asking cargo about the source tree |
 //! | [`qemu`] | a working copy of the image, and QEMU's command line |
 //! | [`doctor`] | whether this machine has all that is needed |
 //! | [`progress`], [`tool`], [`hash`], [`size`] | steps on a terminal, other programs, fingerprints, `20 MB` |
 
 pub mod board;
 pub mod build;
+pub mod cargo;
 pub mod closure;
 pub mod compare;
 pub mod cpio;

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::crates::Crate;
+use crate::debian;
 use crate::hash::at;
 use crate::manifest::{Manifest, PackageVersion};
 
@@ -134,12 +135,16 @@ impl<'a> Packages<'a> {
     fn any_version(&self, name: &str) -> Option<PathBuf> {
         let start = format!("{name}_");
         let entries = std::fs::read_dir(&self.unpacked).ok()?;
-        let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        folders
-            .filter(|path| {
-                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start))
-            })
-            .max()
+        let version = |path: &Path| {
+            let name = path.file_name()?.to_string_lossy();
+            let (version, _) = name.strip_prefix(&start)?.split_once('_')?;
+            Some(version.replace("%3a", ":"))
+        };
+        let folders = entries.filter_map(|entry| {
+            let path = entry.ok()?.path();
+            Some((version(&path)?, path))
+        });
+        folders.max_by(|(a, _), (b, _)| debian::compare_versions(a, b)).map(|(_, path)| path)
     }
 
     fn own(&self, package: &PackageVersion) -> Result<PathBuf, Error> {

@@ -226,7 +226,7 @@ fn with_packages() -> Tree {
             "all of the GPL\n",
         )
         .file(
-            &format!("{unpacked}/base-files_13_arm64.deb-1/usr/share/common-licenses/BSD"),
+            &format!("{unpacked}/base-files_9.1_arm64.deb-1/usr/share/common-licenses/BSD"),
             "all of the BSD\n",
         )
         .file(&format!("{}/linux-base/copyright", doc("linux-base", "6.12.1-1")), "GPL-2 only\n")

@@ -8,9 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde::Deserialize;
-
 use super::{Context, Error};
+use crate::cargo;
 use crate::hash::{self, at};
 use crate::sizes::WATCHDOG;
 
@@ -92,46 +91,18 @@ pub(super) fn build(context: &Context<'_>) -> Result<Vec<PathBuf>, Error> {
     Ok(programs)
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    manifest_path: PathBuf,
-    dependencies: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    name: String,
-    kind: Option<String>,
-}
-
 /// The folders of the workspace's crates that the programs are made of.
 fn crates(root: &Path) -> Result<Vec<PathBuf>, Error> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(&cargo);
-    command
-        .current_dir(root)
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .stdin(Stdio::null());
-    let output = command.output().map_err(|error| at(Path::new(&cargo), error))?;
-    let output = crate::tool::check(command.get_program(), output)?;
-    let metadata: Metadata = serde_json::from_slice(&output.stdout)
-        .map_err(|error| Error::Metadata(error.to_string()))?;
-
+    let packages = cargo::metadata(root, &["--no-deps"])?;
     let mut wanted: BTreeSet<&str> = BTreeSet::new();
     let mut pending: Vec<&str> = PACKAGES.iter().map(|(package, ..)| *package).collect();
     let mut folders = Vec::new();
     while let Some(name) = pending.pop() {
-        let Some(package) = metadata.packages.iter().find(|package| package.name == name) else {
+        let Some(package) = packages.iter().find(|package| package.name == name) else {
             continue; // from a registry: Cargo.lock stands for it
         };
         if wanted.insert(&package.name) {
-            folders.extend(package.manifest_path.parent().map(Path::to_owned));
+            folders.push(package.folder());
             let built = |kind: &Option<String>| kind.as_deref() != Some("dev");
             let dependencies = package.dependencies.iter();
             pending.extend(dependencies.filter(|d| built(&d.kind)).map(|d| d.name.as_str()));

@@ -34,7 +34,7 @@ use crate::hash;
 use crate::manifest::{File, Manifest, PackageVersion, Part};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{closure, modules, tool};
+use crate::{cargo, closure, modules, tool};
 
 pub use binaries::programs;
 pub use registry::emulator;
@@ -74,9 +74,9 @@ pub enum Error {
         /// The target triple.
         target: String,
     },
-    /// `cargo metadata` gave something else.
-    #[error("`cargo metadata` gave something unexpected: {0}")]
-    Metadata(String),
+    /// Cargo was asked for the crates, and gave no answer.
+    #[error(transparent)]
+    Cargo(#[from] cargo::Error),
     /// The kernel package has no kernel.
     #[error("the package {package} has no kernel (boot/vmlinuz-*), nor has any that it depends on")]
     NoKernel {

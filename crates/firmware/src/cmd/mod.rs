@@ -14,7 +14,7 @@ use peercam_firmware::board::Board;
 use peercam_firmware::manifest::Manifest;
 use peercam_firmware::workspace::Workspace;
 
-/// Which board; every verb has it.
+/// Which board: of the verbs that are about one.
 #[derive(Debug, Args)]
 pub struct BoardArgument {
     /// The board: the name of a folder in board/ with a board.toml
@@ -28,10 +28,15 @@ impl BoardArgument {
     /// # Errors
     /// What can't be found, or what is wrong with the board's file.
     pub fn load(&self) -> Result<(Workspace, Board), UsageError> {
-        let workspace = workspace()?;
-        let board = Board::load(&workspace, &self.board).map_err(|e| UsageError(e.into()))?;
-        Ok((workspace, board))
+        load(&self.board)
     }
+}
+
+/// The source tree around the current directory, and a board of it.
+fn load(board: &str) -> Result<(Workspace, Board), UsageError> {
+    let workspace = workspace()?;
+    let board = Board::load(&workspace, board).map_err(|error| UsageError(error.into()))?;
+    Ok((workspace, board))
 }
 
 /// The source tree around the current directory.

@@ -10,7 +10,7 @@ use peercam_firmware::manifest::Manifest;
 use peercam_firmware::sizes::Report;
 use peercam_firmware::workspace::Workspace;
 
-use super::{BoardArgument, UsageError, manifest, workspace};
+use super::{UsageError, load, manifest, workspace};
 
 /// Print what is in a board's image by part and package, largest first
 ///
@@ -43,7 +43,7 @@ impl Sizes {
             }
             return Ok(());
         }
-        let (workspace, board) = BoardArgument { board: self.board.unwrap_or_default() }.load()?;
+        let (workspace, board) = load(&self.board.unwrap_or_default())?;
         let report = Report::new(&manifest(&workspace, &board.name)?, board.budgets);
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);

@@ -6,16 +6,19 @@
 //! | `archive` | an apt of our own: its sources, its index, its downloads |
 //! | `record` | what the index says of a package |
 //! | `pool` | the packages of one build, unpacked; more are fetched as they turn out to be needed |
+//! | `version` | which of two versions is older |
 
 mod archive;
 mod pool;
 mod record;
+mod version;
 
 use std::path::PathBuf;
 
 pub use archive::{Archive, KEYRING};
 pub use pool::{Package, Pool};
 pub use record::Record;
+pub use version::compare as compare_versions;
 
 use crate::tool;
 
