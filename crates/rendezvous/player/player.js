@@ -1383,6 +1383,14 @@ class Session {
     return this.#resume !== null && this.connectedAt !== null;
   }
 
+  /**
+   * ICE has no way now, and may find one: Chromium says "failed" as soon as the ways it knows of are
+   * refused, such as TCP to a port where nobody listens, also while the camera still tells of others.
+   */
+  get #hopeful() {
+    return this.lost && (this.connectedAt === null || this.resumable);
+  }
+
   /** ICE has lost its way. */
   get lost() {
     return /disconnected|failed/.test(this.#connection.iceConnectionState);
@@ -1548,7 +1556,7 @@ class Session {
       this.connectedAt = performance.now();
       this.events.connected();
       this.refresh();
-    } else if ((state === 'failed' && !(this.resumable && this.lost)) || state === 'closed') {
+    } else if (state === 'closed' || (state === 'failed' && !this.#hopeful)) {
       this.events.failed(this.connectedAt === null ? 'networkDetail' : 'reconnecting');
     }
   }

@@ -59,10 +59,14 @@ class Connection extends EventTarget {
     return new Map();
   }
   close() {}
+  /** What has become of ICE, and of the whole. */
+  becomes(ice, state) {
+    [this.iceConnectionState, this.connectionState] = [ice, state];
+    this.dispatchEvent(new Event('connectionstatechange'));
+  }
   /** ICE and DTLS are up, and the camera says how to come back. */
   connect() {
-    this.connectionState = this.iceConnectionState = 'connected';
-    this.dispatchEvent(new Event('connectionstatechange'));
+    this.becomes('connected', 'connected');
     this.control.dispatchEvent(new MessageEvent('message', { data: JSON.stringify({ type: 'session', resume: '00'.repeat(16) }) }));
   }
 }
@@ -146,11 +150,16 @@ async function joined(socket = Socket.last, count = 1) {
   return socket.joins.at(-1);
 }
 
-async function playing() {
+async function answered() {
   Socket.last.says({ type: 'welcome', room: 'garden', online: true, ice_servers: [] });
   const socket = Socket.last;
   socket.says(answer(await joined()));
   await until('the answer', () => Connection.last.answers.length === 1);
+  return socket;
+}
+
+async function playing() {
+  const socket = await answered();
   Connection.last.connect();
   return socket;
 }
@@ -290,6 +299,35 @@ for (const code of ['full', 'media-unavailable', 'camera-offline', 'session-gone
     socket.says({ type: 'error', code, message: 'because' });
     if (code === 'camera-offline') socket.says({ type: 'camera', online: true });
     assert.equal(watch.situation.final, undefined);
+    for (let i = 0; i < 150 && socket.joins.length < 2; i++) {
+      pass(100);
+      await new Promise(setImmediate);
+    }
+    await joined(socket, 2);
+  });
+}
+
+test('ways that are refused before the camera told of others are not the end', async (t) => {
+  const { watch, pass } = watching(t);
+  const socket = await answered();
+  Connection.last.becomes('failed', 'failed');
+  pass(5000);
+  Connection.last.becomes('checking', 'connecting');
+  Connection.last.connect();
+  assert.equal(watch.situation.detail, undefined);
+  assert.equal(socket.joins.length, 1);
+});
+
+for (const [what, ice, time] of [
+  ['ways that are all refused', 'failed', 15100],
+  ['a connection that can’t be secured', 'connected', 0],
+]) {
+  test(`${what}: tried again`, async (t) => {
+    const { watch, pass } = watching(t);
+    const socket = await answered();
+    Connection.last.becomes(ice, 'failed');
+    pass(time);
+    assert.equal(watch.situation.state, 'reconnecting');
     for (let i = 0; i < 150 && socket.joins.length < 2; i++) {
       pass(100);
       await new Promise(setImmediate);

@@ -4,6 +4,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use futures_util::{SinkExt, StreamExt};
@@ -14,7 +15,7 @@ use peercam_protocol::{
 };
 use tokio::{
     io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
 };
 use tokio_tungstenite::{
@@ -42,7 +43,12 @@ pub enum Lie {
     OldAnswer,
     /// It takes the proof out of the answer.
     NoProof,
+    /// It tells first of a way to the camera that is refused, and of the true ones later.
+    RefusedWay,
 }
+
+/// When the true ways to the camera follow.
+const LATER: Duration = Duration::from_secs(1);
 
 /// What it has read.
 #[derive(Debug, Default)]
@@ -60,6 +66,8 @@ pub struct Seen {
 struct Mind {
     lie: Lie,
     seen: Seen,
+    /// Has a port, and does not listen.
+    nobody: TcpSocket,
 }
 
 /// The liar; it is gone when dropped.
@@ -74,7 +82,9 @@ impl Liar {
     pub async fn before(real: SocketAddr, lie: Lie) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mind = Arc::new(Mutex::new(Mind { lie, seen: Seen::default() }));
+        let nobody = TcpSocket::new_v4().unwrap();
+        nobody.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let mind = Arc::new(Mutex::new(Mind { lie, seen: Seen::default(), nobody }));
         let task = tokio::spawn({
             let mind = mind.clone();
             async move {
@@ -150,6 +160,11 @@ async fn relay(browser: TcpStream, real: SocketAddr, mind: &Mutex<Mind>) {
             }
             message = server.next() => {
                 let Some(Ok(message)) = message else { break };
+                let refused = mind.lock().unwrap().refused_way(&message);
+                if let Some(refused) = refused {
+                    if browser.send(refused).await.is_err() { break }
+                    tokio::time::sleep(LATER).await;
+                }
                 let message = mind.lock().unwrap().passes_to_browser(message);
                 if browser.send(message).await.is_err() { break }
             }
@@ -175,6 +190,24 @@ pub fn path_of(room: &RoomId) -> String {
 }
 
 impl Mind {
+    /// What is told before the first candidate of the camera: one by TCP (RFC 6544 §4.5) to where
+    /// nobody listens.
+    fn refused_way(&mut self, message: &Message) -> Option<Message> {
+        let ToViewer::Candidate { mut candidate } = wire::decode(message.to_text().ok()?).ok()?
+        else {
+            return None;
+        };
+        if self.lie != Lie::RefusedWay {
+            return None;
+        }
+        self.lie = Lie::None;
+        let port = self.nobody.local_addr().ok()?.port();
+        candidate.candidate = format!(
+            "candidate:1 1 tcp 1671430143 127.0.0.1 {port} typ host tcptype passive generation 0"
+        );
+        Some(Message::text(wire::encode(&ToViewer::Candidate { candidate })))
+    }
+
     fn passes_to_server(&mut self, message: Message) -> Message {
         let Ok(text) = message.to_text() else { return message };
         match wire::decode(text) {
@@ -196,7 +229,7 @@ impl Mind {
             Ok(ToViewer::Answer { sdp, proof }) => {
                 self.seen.answers.push(ToViewer::Answer { sdp: sdp.clone(), proof });
                 let said = match self.lie {
-                    Lie::None => return message,
+                    Lie::None | Lie::RefusedWay => return message,
                     Lie::OwnCertificate => {
                         ToViewer::Answer { sdp: with_own_certificate(&sdp), proof }
                     }

@@ -23,6 +23,7 @@ mod lost_path_is_found_again;
 mod lying_rendezvous_is_caught;
 mod own_page_plays;
 mod recovery_is_measured;
+mod refused_way_is_not_the_end;
 mod rendezvous_is_measured;
 mod rendezvous_restarts;
 mod run_ends_cleanly;
