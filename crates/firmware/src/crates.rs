@@ -7,21 +7,7 @@ use serde::Deserialize;
 
 use crate::cargo;
 use crate::hash::at;
-
-/// A crate in a program.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Crate {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its licence, an SPDX expression; empty where it names none.
-    pub licence: String,
-    /// The SHA-256 of its file in the registry; none for those of this source tree.
-    pub sha256: Option<String>,
-    /// Where its source lies on this machine.
-    pub folder: PathBuf,
-}
+use crate::manifest::Crate;
 
 /// Why the crates can't be told.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +46,6 @@ struct Locked {
 /// # Errors
 /// [`Error`], when cargo can't resolve them without network.
 pub fn of(root: &Path, target: &str, programs: &[&str]) -> Result<Vec<Crate>, Error> {
-    let folders = folders(root, target)?;
     let mut arguments = vec!["tree", "--locked", "--target", target];
     arguments.extend(["--edges", "normal,no-proc-macro", "--prefix", "none"]);
     arguments.extend(["--format", "{p}\t{l}\t"]);
@@ -80,10 +65,8 @@ pub fn of(root: &Path, target: &str, programs: &[&str]) -> Result<Vec<Crate>, Er
     let mut crates = BTreeSet::new();
     for line in tree.lines() {
         let Some((name, version, licence)) = parse(line) else { continue };
-        let key = (name.clone(), version.clone());
-        let sha256 = checksums.get(&key).cloned().flatten();
-        let folder = folders.get(&key).cloned().unwrap_or_default();
-        crates.insert(Crate { name, version, licence, sha256, folder });
+        let sha256 = checksums.get(&(name.clone(), version.clone())).cloned().flatten();
+        crates.insert(Crate { name, version, licence, sha256 });
     }
     Ok(crates.into_iter().collect())
 }
@@ -97,12 +80,36 @@ fn parse(line: &str) -> Option<(String, String, String)> {
     Some((name, version, fields.next().unwrap_or_default().trim().to_owned()))
 }
 
-/// Where the source of each crate of the workspace lies.
-fn folders(root: &Path, target: &str) -> Result<BTreeMap<(String, String), PathBuf>, Error> {
-    let packages = cargo::metadata(root, &["--locked", "--filter-platform", target])?;
-    let folder = |package: cargo::Package| {
-        let folder = package.folder();
-        ((package.name, package.version), folder)
-    };
-    Ok(packages.into_iter().map(folder).collect())
+/// Where the sources of crates lie on this machine.
+pub struct Sources {
+    known: BTreeMap<(String, String), PathBuf>,
+    /// The folders that hold them: what the tree needs no longer may still lie there.
+    around: BTreeSet<PathBuf>,
+}
+
+impl Sources {
+    /// Those that the source tree at `root` is made of now, for `target`.
+    ///
+    /// # Errors
+    /// [`Error`], when cargo can't resolve them without network.
+    pub fn find(root: &Path, target: &str) -> Result<Self, Error> {
+        let packages = cargo::metadata(root, &["--locked", "--filter-platform", target])?;
+        let folder = |package: cargo::Package| {
+            let folder = package.folder();
+            ((package.name, package.version), folder)
+        };
+        let known: BTreeMap<_, _> = packages.into_iter().map(folder).collect();
+        let around = known.values().filter_map(|folder| folder.parent().map(Path::to_owned));
+        Ok(Self { around: around.collect(), known })
+    }
+
+    /// The folder of a crate.
+    #[must_use]
+    pub fn of(&self, part: &Crate) -> Option<PathBuf> {
+        if let Some(folder) = self.known.get(&(part.name.clone(), part.version.clone())) {
+            return Some(folder.clone());
+        }
+        let name = format!("{}-{}", part.name, part.version);
+        self.around.iter().map(|folder| folder.join(&name)).find(|folder| folder.is_dir())
+    }
 }

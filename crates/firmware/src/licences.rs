@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::crates::Crate;
+use crate::crates::Sources;
 use crate::debian;
 use crate::hash::at;
-use crate::manifest::{Manifest, PackageVersion};
+use crate::manifest::{Crate, Manifest, PackageVersion, StandardLibrary};
 
 /// How the names of files with a licence in them begin, in small letters.
 const NAMES: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];
@@ -38,6 +38,17 @@ pub enum Error {
         unpacked: PathBuf,
         /// The board.
         board: String,
+    },
+    /// The source tree went on, and does not need a crate of the image any more.
+    #[error(
+        "the source of the crate {name} {version} is not here: the image was built from another \
+         Cargo.lock. Check out the commit that it was built from, and run `cargo fetch --locked` there"
+    )]
+    NoSource {
+        /// The crate.
+        name: String,
+        /// Its version.
+        version: String,
     },
     /// A package has no copyright file, nor one that it points to.
     #[error("the package {name} {version} has no copyright file")]
@@ -180,19 +191,34 @@ impl<'a> Packages<'a> {
     }
 }
 
+/// The licence of Rust's standard library: `copyright`, as the compiler's container has it.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn of_standard_library(library: &StandardLibrary, copyright: &Path) -> Result<Notice, Error> {
+    let of = format!("{} {} (Rust's standard library)", library.name, library.version);
+    Ok(Notice { of: vec![of], text: read(copyright)? })
+}
+
 /// The licence files of crates, those with the same text together. Crates of the workspace
 /// at `root` have its licence.
 ///
 /// # Errors
-/// When a file can't be read.
-pub fn of_crates(root: &Path, crates: &[Crate]) -> Result<Vec<Notice>, Error> {
+/// [`Error::NoSource`] for a crate that is not on this machine, or when a file can't be read.
+pub fn of_crates(root: &Path, crates: &[Crate], sources: &Sources) -> Result<Vec<Notice>, Error> {
     let mut notices = Notices::default();
     for part in crates {
         let words = if part.licence.is_empty() { "names no licence" } else { &part.licence };
         let of = format!("{} {} ({words})", part.name, part.version);
-        let own = part.folder.starts_with(root);
-        let mut paths = licence_files(&part.folder)?;
-        if paths.is_empty() && own {
+        let mut paths = match (sources.of(part), &part.sha256) {
+            (Some(folder), _) => licence_files(&folder)?,
+            (None, None) => Vec::new(),
+            (None, Some(_)) => {
+                let (name, version) = (part.name.clone(), part.version.clone());
+                return Err(Error::NoSource { name, version });
+            }
+        };
+        if paths.is_empty() && part.sha256.is_none() {
             paths = licence_files(root)?;
         }
         if paths.is_empty() {

@@ -1,4 +1,4 @@
-//! What is in an image: written beside it by `build`, read by `sizes` and `run`.
+//! What is in an image: written beside it by `build`, read by the verbs that tell of it.
 
 use std::path::Path;
 
@@ -13,10 +13,16 @@ pub struct Manifest {
     pub board: String,
     /// Debian's name of the architecture.
     pub architecture: String,
+    /// The Debian release that the packages are from.
+    #[serde(default)]
+    pub suite: String,
     /// What is shipped: kernel, initramfs, root. In this order.
     pub parts: Vec<Part>,
     /// The packages that have a file in the image.
     pub packages: Vec<PackageVersion>,
+    /// What our own programs in the image are made of.
+    #[serde(default)]
+    pub programs: Programs,
     /// The partitions, in the order of the disk.
     pub partitions: Vec<Partition>,
     /// The SHA-256 of the disk image.
@@ -56,6 +62,38 @@ pub struct PackageVersion {
     pub sha256: String,
 }
 
+/// What our programs are made of, as it was when they were compiled: the source tree goes on,
+/// an image stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Programs {
+    /// The crates that get into them, by name and version.
+    pub crates: Vec<Crate>,
+    /// Rust's own library.
+    pub standard_library: StandardLibrary,
+}
+
+/// A crate in a program.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub struct Crate {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its licence, an SPDX expression; empty where it names none.
+    pub licence: String,
+    /// The SHA-256 of its file in the registry; none for those of this source tree.
+    pub sha256: Option<String>,
+}
+
+/// Rust's standard library, as the compiler's container has it: a Debian package.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct StandardLibrary {
+    /// The package's name.
+    pub name: String,
+    /// The package's version.
+    pub version: String,
+}
+
 /// A partition of the disk image.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Partition {
@@ -87,9 +125,31 @@ impl Manifest {
         std::fs::write(path, text).map_err(|error| at(path, error))
     }
 
+    /// What our programs are made of.
+    ///
+    /// # Errors
+    /// When the image is from a builder that did not write that down.
+    pub fn programs(&self) -> Result<&Programs, NoPrograms> {
+        if self.programs.crates.is_empty() {
+            return Err(NoPrograms { board: self.board.clone() });
+        }
+        Ok(&self.programs)
+    }
+
     /// The partition `name`.
     #[must_use]
     pub fn partition(&self, name: &str) -> Option<&Partition> {
         self.partitions.iter().find(|partition| partition.name == name)
     }
+}
+
+/// A manifest says nothing of the programs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the image of {board} is older than the list of its crates: `peercam-firmware build --board \
+     {board}` makes it anew"
+)]
+pub struct NoPrograms {
+    /// The board.
+    board: String,
 }

@@ -1,5 +1,5 @@
 //! The bill of materials of an image, as CycloneDX 1.6 in JSON: each Debian package with the
-//! files of it that are in the image, each crate in our programs.
+//! files of it that are in the image, each crate in our programs, and Rust's own library.
 //!
 //! Nothing in it depends on when or where it is made.
 
@@ -8,22 +8,22 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::closure::OWN;
-use crate::crates::Crate;
-use crate::manifest::Manifest;
+use crate::manifest::{Crate, Manifest, Programs, StandardLibrary};
 
 /// The document.
 ///
-/// `version` is that of the firmware, `suite` the Debian release that packages are from.
+/// `programs` are what the image's own programs are made of, `version` is the firmware's.
 #[must_use]
-pub fn document(manifest: &Manifest, crates: &[Crate], version: &str, suite: &str) -> Value {
+pub fn document(manifest: &Manifest, programs: &Programs, version: &str) -> Value {
     let mut files = files_by_package(manifest);
     let mut components: Vec<Value> = Vec::new();
     for package in &manifest.packages {
         let purl = format!(
-            "pkg:deb/debian/{}@{}?arch={}&distro={suite}",
+            "pkg:deb/debian/{}@{}?arch={}&distro={}",
             escape(&package.name),
             escape(&package.version),
-            manifest.architecture
+            manifest.architecture,
+            manifest.suite
         );
         components.push(json!({
             "type": "library",
@@ -36,7 +36,23 @@ pub fn document(manifest: &Manifest, crates: &[Crate], version: &str, suite: &st
             "components": files.remove(package.name.as_str()).unwrap_or_default(),
         }));
     }
-    for Crate { name, version, licence, sha256, .. } in crates {
+    let StandardLibrary { name, version: std_version } = &programs.standard_library;
+    let purl = format!(
+        "pkg:deb/debian/{}@{}?arch={}",
+        escape(name),
+        escape(std_version),
+        manifest.architecture
+    );
+    components.push(json!({
+        "type": "library",
+        "bom-ref": purl,
+        "supplier": { "name": "Debian" },
+        "name": name,
+        "version": std_version,
+        "description": "Rust's standard library, linked into peercam's programs",
+        "purl": purl,
+    }));
+    for Crate { name, version, licence, sha256 } in &programs.crates {
         let purl = format!("pkg:cargo/{}@{}", escape(name), escape(version));
         let mut component = json!({
             "type": "library",

@@ -81,6 +81,12 @@ impl Workspace {
         self.out(board).join("manifest.json")
     }
 
+    /// The copyright file of the Rust library that is linked into the programs of a board's image.
+    #[must_use]
+    pub fn standard_library_copyright(&self, board: &str) -> PathBuf {
+        self.out(board).join("build/rust-std.copyright")
+    }
+
     /// The user's cache: downloads, unpacked packages, package lists.
     #[must_use]
     pub fn cache(&self) -> &Path {

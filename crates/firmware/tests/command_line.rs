@@ -4,7 +4,7 @@
 mod common;
 
 use common::{CAMERA, Tree};
-use peercam_firmware::manifest::{File, Manifest, Part};
+use peercam_firmware::manifest::{File, Manifest, Part, Programs};
 
 fn manifest(root: u64, kernel: u64, watchdog: u64) -> String {
     let file = |path: &str, package: &str, bytes| File {
@@ -26,8 +26,10 @@ fn manifest(root: u64, kernel: u64, watchdog: u64) -> String {
     serde_json::to_string(&Manifest {
         board: "camera".to_owned(),
         architecture: "arm64".to_owned(),
+        suite: "trixie".to_owned(),
         parts: vec![part("kernel", kernel), root],
         packages: Vec::new(),
+        programs: Programs::default(),
         partitions: Vec::new(),
         image_sha256: String::new(),
     })

@@ -6,7 +6,10 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::Tree;
-use peercam_firmware::manifest::{File, Manifest, PackageVersion, Part};
+use peercam_firmware::crates;
+use peercam_firmware::manifest::{
+    Crate, File, Manifest, PackageVersion, Part, Programs, StandardLibrary,
+};
 use serde_json::Value;
 
 const HASH: &str = "38bc00000000000000000000000000000000000000000000000000000000000f";
@@ -20,6 +23,7 @@ fn manifest() -> Manifest {
     Manifest {
         board: "camera".to_owned(),
         architecture: "arm64".to_owned(),
+        suite: "trixie".to_owned(),
         parts: vec![
             part("kernel", 9_000_000, vec![file("vmlinuz-6.12", "linux-image", 30_000_000)]),
             part(
@@ -44,9 +48,24 @@ fn manifest() -> Manifest {
                 sha256: HASH.to_owned(),
             },
         ],
+        programs: programs(),
         partitions: Vec::new(),
         image_sha256: HASH.to_owned(),
     }
+}
+
+/// The programs of `workspace`, and a crate of a registry that it needed when they were built.
+fn programs() -> Programs {
+    let part = |name: &str, sha256: Option<&str>| Crate {
+        name: name.to_owned(),
+        version: "0.2.0".to_owned(),
+        licence: "MIT OR Apache-2.0".to_owned(),
+        sha256: sha256.map(str::to_owned),
+    };
+    let mut crates = vec![part("older", Some(HASH)), part("part", None)];
+    crates.extend(["peercam-agent", "peercam-watchdog"].map(|name| part(name, None)));
+    let (name, version) = ("libstd-rust-web-dev".to_owned(), "1.96.0+dfsg1-1".to_owned());
+    Programs { crates, standard_library: StandardLibrary { name, version } }
 }
 
 fn json(manifest: &Manifest) -> String {
@@ -69,7 +88,7 @@ fn workspace() -> Tree {
          [dev-dependencies]\ntester = { path = \"../tester\" }\n",
     );
     let mut tree = Tree::new()
-        .file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n")
+        .file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\nexclude = [\"crates/older-0.2.0\"]\n")
         .file("crates/agent/Cargo.toml", agent)
         .file("crates/derive/Cargo.toml", package("derive", "[lib]\nproc-macro = true\n"));
     for (folder, name) in [
@@ -124,24 +143,48 @@ fn the_bill_of_materials_has_packages_with_their_files_and_crates() {
     let part = component(&document, "part");
     assert_eq!(part["purl"], "pkg:cargo/part@0.2.0");
     assert_eq!(part["licenses"][0]["expression"], "MIT OR Apache-2.0");
+    // The tree no longer needs it; the image has it.
+    let older = component(&document, "older");
+    assert_eq!(older["hashes"][0]["content"], HASH);
+    let library = component(&document, "libstd-rust-web-dev");
+    assert_eq!(library["purl"], "pkg:deb/debian/libstd-rust-web-dev@1.96.0%2Bdfsg1-1?arch=arm64");
     // What is built here is there too.
     assert_eq!(component(&document, "/usr/bin/peercam-agent")["type"], "file");
 }
 
 #[test]
-fn the_bill_of_materials_leaves_out_what_only_builds_or_tests() {
+fn the_bill_of_materials_is_of_the_image_and_not_of_the_tree() {
     let tree = workspace().file("out/camera/manifest.json", json(&manifest()));
-    let text = tree.run(&["sbom", "--board", "camera"]).stdout();
-    let document: Value = serde_json::from_str(&text).unwrap();
-    let components = document["components"].as_array().unwrap();
-    let crates: BTreeSet<&str> = components
-        .iter()
-        .filter_map(|component| component["purl"].as_str()?.strip_prefix("pkg:cargo/"))
-        .collect();
-    assert_eq!(
-        crates,
-        BTreeSet::from(["part@0.2.0", "peercam-agent@0.2.0", "peercam-watchdog@0.2.0"])
-    );
+    let before = tree.run(&["sbom", "--board", "camera"]).stdout();
+    let board = common::CAMERA.to_owned() + "[debian]\nsuite = \"forky\"\n";
+    let tree = tree.file("Cargo.lock", "").file("board/camera/board.toml", board);
+    let ended = tree.run(&["sbom", "--board", "camera"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr());
+    assert_eq!(ended.stdout(), before);
+}
+
+#[test]
+fn an_image_that_does_not_tell_its_crates_is_to_be_built_again() {
+    let mut old = serde_json::to_value(manifest()).unwrap();
+    old.as_object_mut().unwrap().remove("programs");
+    let tree = workspace().file("out/camera/manifest.json", old.to_string());
+    for verb in ["sbom", "licences"] {
+        let ended = tree.run(&[verb, "--board", "camera"]);
+        assert_eq!(ended.code(), 1);
+        assert!(ended.stderr().contains("build --board camera"), "{}", ended.stderr());
+    }
+    assert_eq!(tree.run(&["sizes", "--board", "camera"]).code(), 0);
+}
+
+#[test]
+fn what_only_builds_or_tests_is_no_crate_of_a_program() {
+    let tree = workspace();
+    let root = tree.workspace().root().to_owned();
+    let programs = ["peercam-agent", "peercam-watchdog"];
+    let crates = crates::of(&root, "aarch64-unknown-linux-gnu", &programs).unwrap();
+    let mut wanted = self::programs().crates;
+    wanted.retain(|part| part.name != "older");
+    assert_eq!(crates, wanted);
 }
 
 #[test]
@@ -232,7 +275,9 @@ fn with_packages() -> Tree {
         .file(&format!("{}/linux-base/copyright", doc("linux-base", "6.12.1-1")), "GPL-2 only\n")
         .file(&format!("{linux}/other"), "")
         .file("LICENSE-MIT", "ours\n")
-        .file("crates/part/LICENSE", "the part's\n");
+        .file("crates/part/LICENSE", "the part's\n")
+        .file("crates/older-0.2.0/LICENSE", "the older one's\n")
+        .file("out/camera/build/rust-std.copyright", "Rust's\n");
     let link = tree.path(&format!("{linux}/linux-image"));
     std::os::unix::fs::symlink("linux-base", link).unwrap();
     tree
@@ -249,10 +294,21 @@ fn licences_of_packages_and_crates_are_printed_once_with_what_has_them() {
     assert!(before("all of the GPL").contains("common-licenses/GPL-2, named above"), "{text}");
     assert!(!text.contains("all of the BSD"), "nothing names it: {text}");
     assert!(before("the part's").contains("part 0.2.0 (MIT OR Apache-2.0)"), "{text}");
+    assert!(before("the older one's").contains("older 0.2.0"), "{text}");
+    assert!(before("Rust's\n").contains("libstd-rust-web-dev 1.96.0"), "{text}");
     let ours = before("ours\n");
     assert!(ours.contains("peercam-agent 0.2.0") && ours.contains("peercam-watchdog"), "{text}");
     assert_eq!(text.matches("ours\n").count(), 1, "{text}");
     assert!(!text.contains("tester"), "{text}");
+}
+
+#[test]
+fn a_crate_of_the_image_whose_source_is_not_here_is_named() {
+    let tree = with_packages();
+    std::fs::remove_dir_all(tree.path("crates/older-0.2.0")).unwrap();
+    let ended = tree.run(&["licences", "--board", "camera"]);
+    assert_eq!(ended.code(), 1);
+    assert!(ended.stderr().contains("older 0.2.0"), "{}", ended.stderr());
 }
 
 #[test]

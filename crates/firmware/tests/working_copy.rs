@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 
 use common::Tree;
-use peercam_firmware::manifest::{Manifest, Partition};
+use peercam_firmware::manifest::{Manifest, Partition, Programs};
 use peercam_firmware::qemu::WorkingCopy;
 
 const MIB: u64 = 1 << 20;
@@ -29,8 +29,10 @@ fn image(tree: Tree, sha256: &str, data: &[u8]) -> Tree {
     let manifest = Manifest {
         board: "camera".to_owned(),
         architecture: "arm64".to_owned(),
+        suite: "trixie".to_owned(),
         parts: Vec::new(),
         packages: Vec::new(),
+        programs: Programs::default(),
         partitions: vec![partition("boot", MIB, 8 * MIB), partition("data", 9 * MIB, MIB)],
         image_sha256: sha256.to_owned(),
     };

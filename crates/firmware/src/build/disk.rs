@@ -18,7 +18,7 @@ use std::path::Path;
 
 use super::{Context, Error, Made};
 use crate::hash::{self, at};
-use crate::manifest::{Manifest, Part, Partition};
+use crate::manifest::{Manifest, Part, Partition, Programs};
 use crate::size::Size;
 use crate::tool;
 
@@ -51,7 +51,11 @@ const DATA: Slot = Slot {
 };
 
 /// `out/<board>/peercam-<board>.img` and the manifest beside it.
-pub(super) fn step(context: &Context<'_>, made: &[Made]) -> Result<Manifest, Error> {
+pub(super) fn step(
+    context: &Context<'_>,
+    made: &[Made],
+    programs: &Programs,
+) -> Result<Manifest, Error> {
     let board = context.board;
     let image = context.workspace.image(&board.name);
     let manifest_path = context.workspace.manifest(&board.name);
@@ -60,6 +64,7 @@ pub(super) fn step(context: &Context<'_>, made: &[Made]) -> Result<Manifest, Err
     let mut fingerprint = hash::Fingerprint::of("image");
     fingerprint.value(board)?;
     fingerprint.path(&script)?;
+    fingerprint.value(programs)?;
     for made in made {
         fingerprint.text(&made.fingerprint);
     }
@@ -89,8 +94,10 @@ pub(super) fn step(context: &Context<'_>, made: &[Made]) -> Result<Manifest, Err
     let manifest = Manifest {
         board: board.name.clone(),
         architecture: board.architecture.debian().to_owned(),
+        suite: board.debian.suite.clone(),
         parts: made.iter().map(|made| made.part.clone()).collect(),
         packages,
+        programs: programs.clone(),
         partitions,
         image_sha256: hash::file(&image).map_err(|error| at(&image, error))?,
     };

@@ -36,7 +36,7 @@ use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::{cargo, closure, modules, tool};
 
-pub use binaries::programs;
+use binaries::Compiled;
 pub use registry::emulator;
 use step::Made;
 
@@ -73,6 +73,15 @@ pub enum Error {
     Compile {
         /// The target triple.
         target: String,
+    },
+    /// The crates that the programs are made of.
+    #[error(transparent)]
+    Crates(#[from] crate::crates::Error),
+    /// The compiler's container did not say which standard library it has.
+    #[error("scripts/build-container named no standard library, but said: {said}")]
+    NoStandardLibrary {
+        /// Its first line.
+        said: String,
     },
     /// Cargo was asked for the crates, and gave no answer.
     #[error(transparent)]
@@ -138,29 +147,33 @@ pub fn build(
     std::fs::create_dir_all(&out).map_err(|error| hash::at(&out, error))?;
     let context = Context { workspace, board, progress, out };
 
-    let programs = binaries::build(&context)?;
+    let compiled = binaries::build(&context)?;
     let archive =
         Archive::open(workspace.cache(), &board.debian.suite, board.architecture, progress)?;
     if options.update {
         archive.refresh(progress)?;
     }
-    match context.parts(&archive, &programs) {
+    let manifest = match context.parts(&archive, &compiled) {
         // The mirror no longer has what our index names.
         Err(Error::Package(error)) if error.may_be_stale() => {
             progress.note(&error.to_string());
             archive.refresh(progress)?;
-            context.parts(&archive, &programs)
+            context.parts(&archive, &compiled)?
         }
-        other => other,
-    }
+        other => other?,
+    };
+    // To be shipped with the image: it stays what it is when the programs are compiled anew.
+    let copyright = workspace.standard_library_copyright(&board.name);
+    std::fs::copy(&compiled.copyright, &copyright).map_err(|error| hash::at(&copyright, error))?;
+    Ok(manifest)
 }
 
 impl Context<'_> {
-    fn parts(&self, archive: &Archive, programs: &[PathBuf]) -> Result<Manifest, Error> {
+    fn parts(&self, archive: &Archive, compiled: &Compiled) -> Result<Manifest, Error> {
         let kernel = kernel::step(self, archive)?;
         let initramfs = initramfs::step(self, archive)?;
-        let root = root::step(self, archive, programs)?;
-        disk::step(self, &[kernel, initramfs, root])
+        let root = root::step(self, archive, &compiled.paths)?;
+        disk::step(self, &[kernel, initramfs, root], &compiled.programs)
     }
 
     /// Runs `make` with an open pool, unless nothing it depends on has changed.

@@ -11,7 +11,8 @@ use super::BoardArgument;
 ///
 /// Compiles the camera's programs with `cross`, takes what they need from Debian packages
 /// (each checked against the archive's signature), and makes out/NAME/peercam-NAME.img with
-/// out/NAME/manifest.json beside it. An image over the board's budget is made, and an error.
+/// out/NAME/manifest.json beside it. An image over the board's budget is made, but an
+/// error: what weighs so much is printed first.
 ///
 /// Downloads are kept below ~/.cache/peercam. PEERCAM_DEBIAN_MIRROR names another mirror;
 /// with PEERCAM_OFFLINE set, only what is cached is used.
@@ -31,13 +32,15 @@ impl Build {
         let options = build::Options { update: self.update };
         let manifest = build::build(&workspace, &board, options, &Progress::to_stderr())?;
         println!("{}", workspace.image(&board.name).display());
-        let exceeded = Report::new(&manifest, board.budgets).exceeded();
-        anyhow::ensure!(
-            exceeded.is_empty(),
-            "{}\nthe image is there; `peercam-firmware sizes --board {}` says what weighs so much",
-            exceeded.join("\n"),
-            board.name
-        );
+        let report = Report::new(&manifest, board.budgets);
+        let exceeded = report.exceeded();
+        if !exceeded.is_empty() {
+            eprint!("{}", report.to_text());
+            anyhow::bail!(
+                "{}\nthe image is there; above is what weighs so much",
+                exceeded.join("\n")
+            );
+        }
         Ok(())
     }
 }

@@ -1,17 +1,17 @@
 //! `licences`: what has to be shipped with an image as a text.
 
 use clap::Args;
+use peercam_firmware::crates::Sources;
 use peercam_firmware::debian::{Archive, Pool};
 use peercam_firmware::licences::{self, Packages};
 use peercam_firmware::progress::Progress;
-use peercam_firmware::{build, crates};
 
 use super::{BoardArgument, manifest};
 
 /// Print the licences of all that is in a board's image
 ///
-/// The copyright file of each Debian package with the licences that it names, the licence
-/// files of each crate; the same text of several stands there once.
+/// The copyright file of each Debian package with the licences that it names, those of Rust's
+/// standard library, the licence files of each crate; the same text of several stands there once.
 #[derive(Debug, Args)]
 pub struct Licences {
     #[command(flatten)]
@@ -22,7 +22,8 @@ impl Licences {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (workspace, board) = self.board.load()?;
         let manifest = manifest(&workspace, &board.name)?;
-        let (suite, architecture) = (&board.debian.suite, board.architecture);
+        let programs = manifest.programs()?;
+        let (suite, architecture) = (&manifest.suite, board.architecture);
         let unpacked = Archive::unpacked_in(workspace.cache(), suite, architecture);
         let packages = Packages::new(&manifest, unpacked);
         let lacking: Vec<String> = packages.lacking()?.into_iter().collect();
@@ -34,8 +35,10 @@ impl Licences {
             step.done(&lacking.join(" "));
         }
         let mut notices = packages.notices()?;
-        let crates = crates::of(workspace.root(), &board.target, &build::programs())?;
-        notices.extend(licences::of_crates(workspace.root(), &crates)?);
+        let copyright = workspace.standard_library_copyright(&board.name);
+        notices.push(licences::of_standard_library(&programs.standard_library, &copyright)?);
+        let sources = Sources::find(workspace.root(), &board.target)?;
+        notices.extend(licences::of_crates(workspace.root(), &programs.crates, &sources)?);
         print!("{}", licences::to_text(&board.name, &notices));
         Ok(())
     }
