@@ -8,6 +8,7 @@
 //! | [`board`] | [`board::Board`]: `board.toml` with all it inherits, checked |
 //! | [`build`] | the steps from a board to its image, each done only when an input changed |
 //! | [`debian`] | an apt of our own: packages resolved, downloaded, checked, unpacked |
+//! | [`lock`] | `firmware.lock`: which packages, by version and hash |
 //! | [`closure`] | which files of them a root needs |
 //! | [`elf`] | what a program or library needs to run |
 //! | [`modules`] | which kernel modules are needed, in which order |
@@ -32,6 +33,7 @@ pub mod doctor;
 pub mod elf;
 pub mod hash;
 pub mod licences;
+pub mod lock;
 pub mod manifest;
 pub mod modules;
 pub mod progress;

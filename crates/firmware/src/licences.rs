@@ -26,8 +26,8 @@ pub enum Error {
     File(#[from] io::Error),
     /// Of a package's file nothing is left in the cache.
     #[error(
-        "the package {name} {version} is not in {}: `peercam-firmware build --board {board} \
-         --update` brings the packages of the image there", unpacked.display()
+        "the package {name} {version} is not in {}: `peercam-firmware build --board {board}` \
+         makes the image anew, and brings its packages there", unpacked.display()
     )]
     NotUnpacked {
         /// The package.
@@ -58,6 +58,31 @@ pub enum Error {
         /// Its version.
         version: String,
     },
+}
+
+/// What to have beside these packages to know their licences: those that they point to, and the
+/// one with the licences that copyright files only name.
+///
+/// # Errors
+/// When a link can't be read, with its path.
+pub fn beside<'a>(
+    packages: impl Iterator<Item = &'a debian::Package>,
+) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::from([COMMON.0.to_owned()]);
+    for package in packages {
+        names.extend(points_to(&package.folder, &package.record.name)?);
+    }
+    Ok(names)
+}
+
+/// The package of the same source whose documentation stands for that of `name`.
+fn points_to(folder: &Path, name: &str) -> io::Result<Option<String>> {
+    let doc = folder.join("usr/share/doc").join(name);
+    if !doc.is_symlink() {
+        return Ok(None);
+    }
+    let target = std::fs::read_link(&doc).map_err(|error| at(&doc, error))?;
+    Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()))
 }
 
 /// The packages of an image, unpacked, and where the licence of each is.
@@ -170,12 +195,7 @@ impl<'a> Packages<'a> {
 
     /// The package of the same source whose documentation stands for this one's.
     fn points_to(&self, package: &PackageVersion) -> Result<Option<String>, Error> {
-        let doc = self.own(package)?.join("usr/share/doc").join(&package.name);
-        if !doc.is_symlink() {
-            return Ok(None);
-        }
-        let target = std::fs::read_link(&doc).map_err(|error| at(&doc, error))?;
-        Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()))
+        Ok(points_to(&self.own(package)?, &package.name)?)
     }
 
     /// `libc6_2.41-1_arm64.deb-<hash>`

@@ -20,7 +20,8 @@ use cmd::UsageError;
     after_help = "Examples:\n  \
         peercam-firmware build --board qemu-aarch64\n  \
         peercam-firmware run   --board qemu-aarch64 --peercam-toml my-camera.toml\n  \
-        peercam-firmware sizes --board qemu-aarch64 --json | jq .total\n\n\
+        peercam-firmware sizes --board qemu-aarch64 --json | jq .total\n  \
+        peercam-firmware update-lock --dry-run\n\n\
         Standard output is data; progress and errors are on standard error.\n\
         Exit status: 0 done, 1 failed, 2 wrong usage or configuration."
 )]
@@ -37,6 +38,7 @@ enum Verb {
     Licences(cmd::licences::Licences),
     Sbom(cmd::sbom::Sbom),
     Sizes(cmd::sizes::Sizes),
+    UpdateLock(cmd::update_lock::UpdateLock),
     Doctor(cmd::doctor::Doctor),
 }
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Run(verb) => verb.run(),
         Verb::Sbom(verb) => verb.run(),
         Verb::Sizes(verb) => verb.run(),
+        Verb::UpdateLock(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
     };
     match result {

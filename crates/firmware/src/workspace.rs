@@ -63,6 +63,12 @@ impl Workspace {
         self.root.join("board")
     }
 
+    /// The list of the Debian packages that images are made of.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.root.join(crate::lock::FILE)
+    }
+
     /// `out/<board>/`: the image and its manifest; what they are made of is in `build/`.
     #[must_use]
     pub fn out(&self, board: &str) -> PathBuf {

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::Tree;
+use common::{Tree, workspace};
 use peercam_firmware::crates;
 use peercam_firmware::manifest::{
     Crate, File, Manifest, PackageVersion, Part, Programs, StandardLibrary,
@@ -70,50 +70,6 @@ fn programs() -> Programs {
 
 fn json(manifest: &Manifest) -> String {
     serde_json::to_string(manifest).unwrap()
-}
-
-/// A workspace with the programs of an image, in which a crate is `part` of the agent, and
-/// others only compile or test it.
-fn workspace() -> Tree {
-    let package = |name: &str, more: &str| {
-        format!(
-            "[package]\nname = \"{name}\"\nversion = \"0.2.0\"\nedition = \"2021\"\n\
-             license = \"MIT OR Apache-2.0\"\n{more}"
-        )
-    };
-    let agent = package(
-        "peercam-agent",
-        "[dependencies]\npart = { path = \"../part\" }\nderive = { path = \"../derive\" }\n\
-         [build-dependencies]\nbuilder = { path = \"../builder\" }\n\
-         [dev-dependencies]\ntester = { path = \"../tester\" }\n",
-    );
-    let mut tree = Tree::new()
-        .file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\nexclude = [\"crates/older-0.2.0\"]\n")
-        .file("crates/agent/Cargo.toml", agent)
-        .file("crates/derive/Cargo.toml", package("derive", "[lib]\nproc-macro = true\n"));
-    for (folder, name) in [
-        ("watchdog", "peercam-watchdog"),
-        ("part", "part"),
-        ("builder", "builder"),
-        ("tester", "tester"),
-    ] {
-        tree = tree.file(&format!("crates/{folder}/Cargo.toml"), package(name, ""));
-    }
-    for folder in ["agent", "watchdog", "part", "derive", "builder", "tester"] {
-        tree = tree.file(&format!("crates/{folder}/src/lib.rs"), "");
-    }
-    let mut lock = "version = 4\n".to_owned();
-    for name in ["builder", "derive", "part"] {
-        lock.push_str(&format!("\n[[package]]\nname = \"{name}\"\nversion = \"0.2.0\"\n"));
-    }
-    lock.push_str(
-        "\n[[package]]\nname = \"peercam-agent\"\nversion = \"0.2.0\"\n\
-         dependencies = [\n \"builder\",\n \"derive\",\n \"part\",\n \"tester\",\n]\n",
-    );
-    for name in ["peercam-watchdog", "tester"] {
-        lock.push_str(&format!("\n[[package]]\nname = \"{name}\"\nversion = \"0.2.0\"\n"));
-    }
-    tree.file("Cargo.lock", lock)
 }
 
 fn component<'a>(document: &'a Value, name: &str) -> &'a Value {

@@ -4,95 +4,12 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use peercam_firmware::board::Architecture;
+use common::mirror::Mirror;
 use peercam_firmware::debian::{Archive, Error, Pool};
 use peercam_firmware::progress::Progress;
-
-/// An archive in a folder, and a cache that knows its index.
-struct Mirror {
-    folder: tempfile::TempDir,
-}
-
-impl Mirror {
-    fn new() -> Self {
-        let mirror = Self { folder: tempfile::tempdir().unwrap() };
-        std::fs::create_dir_all(mirror.path("pool")).unwrap();
-        mirror
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
-    }
-
-    fn cache(&self) -> PathBuf {
-        self.path("cache/debian/trixie-arm64")
-    }
-
-    /// Puts a package with one file into the archive.
-    fn package(self, name: &str, depends: &str, file: &str) -> Self {
-        let tree = self.path(&format!("build/{name}"));
-        let path = tree.join(file);
-        std::fs::create_dir_all(tree.join("DEBIAN")).unwrap();
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, name).unwrap();
-        let depends =
-            if depends.is_empty() { String::new() } else { format!("Depends: {depends}\n") };
-        std::fs::write(
-            tree.join("DEBIAN/control"),
-            format!(
-                "Package: {name}\nVersion: 1:2.0-1\nArchitecture: arm64\n{depends}\
-                 Maintainer: Test <test@example.org>\nDescription: for a test\n"
-            ),
-        )
-        .unwrap();
-        run(Command::new("dpkg-deb").arg("--build").arg(&tree).arg(self.deb(name)));
-        self
-    }
-
-    fn deb(&self, name: &str) -> PathBuf {
-        self.path(&format!("pool/{name}.deb"))
-    }
-
-    /// Writes the index and lets apt fetch it.
-    fn open(&self) -> Archive {
-        let mut index = String::new();
-        for entry in std::fs::read_dir(self.path("pool")).unwrap() {
-            let deb = entry.unwrap().path();
-            if deb.extension().is_none_or(|extension| extension != "deb") {
-                continue;
-            }
-            let control = run(Command::new("dpkg-deb").arg("--field").arg(&deb));
-            let file = deb.file_name().unwrap().to_str().unwrap();
-            let size = deb.metadata().unwrap().len();
-            let hash = peercam_firmware::hash::file(&deb).unwrap();
-            index.push_str(&format!(
-                "{control}Filename: ./{file}\nSize: {size}\nSHA256: {hash}\n\n"
-            ));
-        }
-        std::fs::write(self.path("pool/Packages"), index).unwrap();
-
-        // An index that is there is not fetched again, so no network is asked.
-        std::fs::create_dir_all(self.cache()).unwrap();
-        std::fs::write(self.cache().join("index"), "1").unwrap();
-        let cache = self.path("cache");
-        let archive =
-            Archive::open(&cache, "trixie", Architecture::Arm64, &Progress::silent()).unwrap();
-        let source = format!("deb [trusted=yes] copy:{} ./\n", self.path("pool").display());
-        std::fs::write(self.cache().join("etc/sources.list"), source).unwrap();
-        let config = self.cache().join("etc/apt.conf");
-        run(Command::new("apt-get").arg("update").env("APT_CONFIG", config));
-        archive
-    }
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// Brings packages into a new pool; returns the contents of the file of the first.
 fn fetch(archive: &Archive, names: &[&str], file: &str) -> Result<String, Error> {

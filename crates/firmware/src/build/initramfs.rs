@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::kernel::Kernel;
 use super::{Context, Error, Made};
+use crate::board::Board;
 use crate::cpio;
-use crate::debian::Archive;
+use crate::debian::{Archive, Pool};
 use crate::hash::at;
 use crate::manifest::{File, Part};
 use crate::modules::{Module, Modules};
@@ -23,9 +24,8 @@ pub(super) fn step(context: &Context<'_>, archive: &Archive) -> Result<Made, Err
     fingerprint.value(&board.kernel)?;
     let output = context.out.join("initramfs");
     context.with_pool("initramfs", archive, fingerprint, std::slice::from_ref(&output), |pool| {
-        let kernel = Kernel::find(board, pool)?;
+        let kernel = bring(board, pool)?;
         let (package, path) = BUSYBOX;
-        pool.require(&[package.to_owned()], "the initramfs")?;
         let folder = pool.get(package).map(|package| package.folder.join(path)).unwrap_or_default();
         let busybox = std::fs::read(&folder).map_err(|error| at(&folder, error))?;
         let modules = Modules::open(&kernel.modules)?.resolve(&board.kernel.initramfs_modules)?;
@@ -43,6 +43,12 @@ pub(super) fn step(context: &Context<'_>, archive: &Archive) -> Result<Made, Err
         let words = format!("{} modules, {}", modules.len(), Size::bytes(bytes));
         Ok((Part { name: "initramfs".to_owned(), bytes, files }, words))
     })
+}
+
+/// The packages that it is made of.
+pub(super) fn bring(board: &Board, pool: &mut Pool<'_>) -> Result<Kernel, Error> {
+    pool.require(&[BUSYBOX.0.to_owned()], "the initramfs")?;
+    Kernel::find(board, pool)
 }
 
 fn file(path: &str, package: &str, data: &[u8]) -> File {

@@ -8,6 +8,7 @@
 //! | `initramfs` | the modules that reach the root, and the script that mounts it |
 //! | `root` | the root file system: closure, overlay, programs, GStreamer's registry |
 //! | `registry` | GStreamer's registry, under emulation |
+//! | `resolve` | the choice of packages: `firmware.lock` or the newest; a new lock |
 //! | `disk` | partitions, file systems, the disk image and its manifest |
 //! | `step` | the hashes |
 //!
@@ -22,15 +23,17 @@ mod disk;
 mod initramfs;
 mod kernel;
 mod registry;
+mod resolve;
 mod root;
 mod step;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::board::{self, Board};
-use crate::debian::{self, Archive, Pool};
+use crate::debian::{self, Archive, Pool, Record};
 use crate::hash;
+use crate::lock::{self, Lock};
 use crate::manifest::{File, Manifest, PackageVersion, Part};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -38,13 +41,20 @@ use crate::{cargo, closure, modules, tool};
 
 use binaries::Compiled;
 pub use registry::emulator;
+pub use resolve::resolve;
 use step::Made;
 
-/// What `build` is asked for beside the board.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    /// Bring the package index up to date first.
-    pub update: bool,
+/// Which packages an image is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// Those of `firmware.lock`; the newest of the index, with a warning, where not all of them
+    /// can be had any more or they don't do for the board.
+    #[default]
+    Lock,
+    /// Those of `firmware.lock` and no others.
+    OnlyLock,
+    /// The newest of the archive, whose index is brought up to date first.
+    Newest,
 }
 
 /// Why an image could not be built.
@@ -62,6 +72,38 @@ pub enum Error {
     /// The board.
     #[error(transparent)]
     Board(#[from] board::Error),
+    /// `firmware.lock` is none.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// A build that is to take only what the lock names has no lock.
+    #[error(
+        "{} has no packages for {suite} {architecture}: `peercam-firmware update-lock` writes it",
+        lock::FILE
+    )]
+    NoLock {
+        /// The release.
+        suite: String,
+        /// Debian's name of the architecture.
+        architecture: &'static str,
+    },
+    /// Packages of the lock can't be had any more.
+    #[error("{}", gone(packages, cache))]
+    Gone {
+        /// Which.
+        packages: Vec<Record>,
+        /// Where files of packages are looked for.
+        cache: PathBuf,
+    },
+    /// The board wants more than the lock has.
+    #[error(
+        "with only what {} names: {source}\n`peercam-firmware update-lock` chooses packages \
+         for the boards as they are now",
+        lock::FILE
+    )]
+    NotInLock {
+        /// What is missing.
+        source: Box<Error>,
+    },
     /// A program.
     #[error(transparent)]
     Tool(#[from] tool::Error),
@@ -125,6 +167,39 @@ pub enum Error {
     },
 }
 
+/// A line for each package, and the ways out.
+fn gone(packages: &[Record], cache: &Path) -> String {
+    let line = |Record { name, version, architecture, .. }: &Record| {
+        format!("{name} {version} ({architecture}) of {} is gone from the archive\n", lock::FILE)
+    };
+    let first = packages.first().map(|package| package.file.as_str()).unwrap_or_default();
+    format!(
+        "{}Either name an archive that has them, such as a snapshot \
+         (PEERCAM_DEBIAN_MIRROR=https://snapshot.debian.org/archive/debian/<date>), or put their \
+         files, such as {first}, into {} under the names that `apt-get download` gives; or let \
+         `peercam-firmware update-lock` take newer ones",
+        packages.iter().map(line).collect::<String>(),
+        cache.display()
+    )
+}
+
+impl Error {
+    /// Whether other packages than those of a lock may cure it: a board that wants one more, or
+    /// programs that need another library.
+    fn wants_other_packages(&self) -> bool {
+        matches!(
+            self,
+            Self::Package(debian::Error::NotLocked { .. })
+                | Self::Closure(
+                    closure::Error::NoSuchFile { .. }
+                        | closure::Error::MissingLibrary { .. }
+                        | closure::Error::DanglingLink { .. }
+                )
+                | Self::NoKernel { .. }
+        )
+    }
+}
+
 /// Everything the steps are given.
 struct Context<'a> {
     workspace: &'a Workspace,
@@ -140,35 +215,29 @@ struct Context<'a> {
 pub fn build(
     workspace: &Workspace,
     board: &Board,
-    options: Options,
+    choice: Choice,
     progress: &Progress,
 ) -> Result<Manifest, Error> {
-    let out = workspace.out(&board.name).join("build");
-    std::fs::create_dir_all(&out).map_err(|error| hash::at(&out, error))?;
-    let context = Context { workspace, board, progress, out };
-
+    let context = Context::new(workspace, board, progress)?;
+    // Before anything that takes long.
+    let lock = Lock::read(&workspace.lock())?;
     let compiled = binaries::build(&context)?;
-    let archive =
+    let mut archive =
         Archive::open(workspace.cache(), &board.debian.suite, board.architecture, progress)?;
-    if options.update {
-        archive.refresh(progress)?;
-    }
-    let manifest = match context.parts(&archive, &compiled) {
-        // The mirror no longer has what our index names.
-        Err(Error::Package(error)) if error.may_be_stale() => {
-            progress.note(&error.to_string());
-            archive.refresh(progress)?;
-            context.parts(&archive, &compiled)?
-        }
-        other => other?,
-    };
+    let manifest = context.image(&mut archive, &compiled, lock.as_ref(), choice)?;
     // To be shipped with the image: it stays what it is when the programs are compiled anew.
     let copyright = workspace.standard_library_copyright(&board.name);
     std::fs::copy(&compiled.copyright, &copyright).map_err(|error| hash::at(&copyright, error))?;
     Ok(manifest)
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    fn new(workspace: &'a Workspace, board: &'a Board, progress: &'a Progress) -> io::Result<Self> {
+        let out = workspace.out(&board.name).join("build");
+        std::fs::create_dir_all(&out).map_err(|error| hash::at(&out, error))?;
+        Ok(Self { workspace, board, progress, out })
+    }
+
     fn parts(&self, archive: &Archive, compiled: &Compiled) -> Result<Manifest, Error> {
         let kernel = kernel::step(self, archive)?;
         let initramfs = initramfs::step(self, archive)?;
@@ -202,7 +271,7 @@ impl Context<'_> {
 
     fn fingerprint(&self, name: &str, archive: &Archive) -> io::Result<hash::Fingerprint> {
         let mut fingerprint = hash::Fingerprint::of(name);
-        fingerprint.path(&archive.index_stamp())?;
+        archive.add_to(&mut fingerprint)?;
         fingerprint.value(&self.board.debian)?;
         Ok(fingerprint)
     }

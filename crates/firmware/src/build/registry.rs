@@ -39,15 +39,19 @@ pub fn emulator(architecture: Architecture) -> Tool {
     }
 }
 
+/// Brings the package of the program that writes it, for [`make`].
+pub(super) fn bring(pool: &mut Pool<'_>) -> Result<(), Error> {
+    Ok(pool.require(&[INSPECT.0.to_owned()], "GStreamer's registry")?)
+}
+
 /// Writes the registry of the plugins in `root` to a file below `out`.
 pub(super) fn make(
     board: &Board,
-    pool: &mut Pool<'_>,
+    pool: &Pool<'_>,
     root: &Path,
     out: &Path,
 ) -> Result<PathBuf, Error> {
     let (package, path) = INSPECT;
-    pool.require(&[package.to_owned()], "GStreamer's registry")?;
     let inspect = pool.get(package).map(|package| package.folder.join(path)).unwrap_or_default();
 
     let registry = out.join("gstreamer.registry");

@@ -46,11 +46,10 @@ pub(super) fn step(
     let output = context.out.join("root.squashfs");
     context.with_pool("root", archive, fingerprint, std::slice::from_ref(&output), |pool| {
         let mut tree = Tree::create(&context.out.join("root"))?;
-        let files = closure(board, pool, programs)?;
+        let (files, kernel) = bring(board, pool, programs)?;
         for (path, origin) in &files {
             tree.add(path, &origin.source, &origin.package)?;
         }
-        let kernel = Kernel::find(board, pool)?;
         let modules = Modules::open(&kernel.modules)?.resolve(&board.kernel.boot_modules)?;
         add_modules(&mut tree, &kernel, &modules)?;
         for overlay in overlays(context) {
@@ -73,6 +72,19 @@ pub(super) fn step(
         let words = format!("{} files of {} packages, {size}", files.len(), pool.packages().len());
         Ok((Part { name: "root".to_owned(), bytes, files: tree.into_files() }, words))
     })
+}
+
+/// The packages that it takes to make it: those of its files, of the kernel's modules, and what
+/// runs only here.
+pub(super) fn bring(
+    board: &Board,
+    pool: &mut Pool<'_>,
+    programs: &[PathBuf],
+) -> Result<(BTreeMap<PathBuf, Origin>, Kernel), Error> {
+    let files = closure(board, pool, programs)?;
+    let kernel = Kernel::find(board, pool)?;
+    registry::bring(pool)?;
+    Ok((files, kernel))
 }
 
 fn overlays(context: &Context<'_>) -> Vec<PathBuf> {

@@ -1,7 +1,7 @@
 //! `build`: from source to a disk image.
 
 use clap::Args;
-use peercam_firmware::build;
+use peercam_firmware::build::{self, Choice};
 use peercam_firmware::progress::Progress;
 use peercam_firmware::sizes::Report;
 
@@ -14,6 +14,11 @@ use super::BoardArgument;
 /// out/NAME/manifest.json beside it. An image over the board's budget is made, but an
 /// error: what weighs so much is printed first.
 ///
+/// The packages are those of firmware.lock, as Cargo.lock has the crates. Debian's archive keeps
+/// no old versions for ever: when not all of them can be had any more, or a board wants others,
+/// the newest of the index are taken, and a warning says so. The lock itself changes only by
+/// `update-lock`.
+///
 /// Downloads are kept below ~/.cache/peercam. PEERCAM_DEBIAN_MIRROR names another mirror;
 /// with PEERCAM_OFFLINE set, only what is cached is used.
 #[derive(Debug, Args)]
@@ -21,16 +26,24 @@ use super::BoardArgument;
 pub struct Build {
     #[command(flatten)]
     board: BoardArgument,
-    /// Bring the package index up to date first, and take the newest packages
+    /// Take the packages that firmware.lock names and no others; fail, and say which, when not
+    /// all of them can be had
     #[arg(long)]
+    locked: bool,
+    /// Take the newest packages, not those of firmware.lock; bring the index up to date first
+    #[arg(long, conflicts_with = "locked")]
     update: bool,
 }
 
 impl Build {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let (workspace, board) = self.board.load()?;
-        let options = build::Options { update: self.update };
-        let manifest = build::build(&workspace, &board, options, &Progress::to_stderr())?;
+        let choice = match (self.locked, self.update) {
+            (true, _) => Choice::OnlyLock,
+            (_, true) => Choice::Newest,
+            _ => Choice::Lock,
+        };
+        let manifest = build::build(&workspace, &board, choice, &Progress::to_stderr())?;
         println!("{}", workspace.image(&board.name).display());
         let report = Report::new(&manifest, board.budgets);
         let exceeded = report.exceeded();

@@ -4,6 +4,7 @@ use clap::Args;
 use peercam_firmware::crates::Sources;
 use peercam_firmware::debian::{Archive, Pool};
 use peercam_firmware::licences::{self, Packages};
+use peercam_firmware::lock::Lock;
 use peercam_firmware::progress::Progress;
 
 use super::{BoardArgument, manifest};
@@ -29,7 +30,14 @@ impl Licences {
         let lacking: Vec<String> = packages.lacking()?.into_iter().collect();
         if !lacking.is_empty() {
             let progress = Progress::to_stderr();
-            let archive = Archive::open(workspace.cache(), suite, architecture, &progress)?;
+            let mut archive = Archive::open(workspace.cache(), suite, architecture, &progress)?;
+            // What a package points to has to be of its own version.
+            if let Some(lock) = Lock::read(&workspace.lock())?
+                && lock.others_in(&manifest).is_empty()
+                && let Some(packages) = lock.packages(suite, architecture.debian())
+            {
+                archive.hold_to(packages);
+            }
             let step = progress.step("licences");
             Pool::new(&archive, &step).require(&lacking, "the licences of others")?;
             step.done(&lacking.join(" "));

@@ -7,6 +7,7 @@ pub mod licences;
 pub mod run;
 pub mod sbom;
 pub mod sizes;
+pub mod update_lock;
 
 use anyhow::Context;
 use clap::Args;

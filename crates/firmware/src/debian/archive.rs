@@ -4,6 +4,7 @@
 //! Which mirror is used is mmdebstrap's knowledge (`PEERCAM_DEBIAN_MIRROR` names another
 //! one). Who signs is fixed: Debian's archive keys from the package debian-archive-keyring.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Archive {
     suite: String,
     architecture: Architecture,
     folder: PathBuf,
+    /// The only packages that there are, by name, whatever the index has.
+    held_to: Option<BTreeMap<String, Record>>,
     /// Held as long as this lives: two builds at once take turns.
     _lock: std::fs::File,
 }
@@ -49,7 +52,8 @@ impl Archive {
             create_folder(&folder.join(inside))?;
         }
         let lock = lock(&folder.join("lock"), progress)?;
-        let archive = Self { suite: suite.to_owned(), architecture, folder, _lock: lock };
+        let suite = suite.to_owned();
+        let archive = Self { suite, architecture, folder, held_to: None, _lock: lock };
         archive.configure()?;
         if !archive.index_stamp().is_file() {
             archive.refresh(progress)?;
@@ -76,13 +80,64 @@ impl Archive {
     }
 
     /// The file whose change says that the index was brought up to date.
-    #[must_use]
-    pub fn index_stamp(&self) -> PathBuf {
+    fn index_stamp(&self) -> PathBuf {
         self.folder.join("index")
     }
 
-    pub(super) fn debs(&self) -> PathBuf {
+    /// Where the files of packages lie once they are downloaded.
+    #[must_use]
+    pub fn debs(&self) -> PathBuf {
         self.folder.join("debs")
+    }
+
+    /// Where a package is unpacked.
+    pub(super) fn folder_of(&self, record: &Record) -> PathBuf {
+        // The hash is part of the name: what is unpacked once under it stays right.
+        let hash = record.sha256.get(..16).unwrap_or(&record.sha256);
+        self.unpacked().join(format!("{}-{hash}", record.file_name()))
+    }
+
+    /// From now on there are these packages and no others, whatever the index has.
+    pub fn hold_to(&mut self, packages: &[Record]) {
+        let by_name = packages.iter().map(|package| (package.name.clone(), package.clone()));
+        self.held_to = Some(by_name.collect());
+    }
+
+    /// From now on there is what the index has.
+    pub fn let_go(&mut self) {
+        self.held_to = None;
+    }
+
+    /// Whether it is held to a list of packages.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held_to.is_some()
+    }
+
+    /// Adds to `fingerprint` all that decides which packages there are.
+    pub(crate) fn add_to(&self, fingerprint: &mut hash::Fingerprint) -> std::io::Result<()> {
+        match &self.held_to {
+            Some(packages) => fingerprint.value(packages),
+            None => fingerprint.path(&self.index_stamp()),
+        }
+    }
+
+    /// Those of these packages that can't be had: neither the cache nor the index has them.
+    ///
+    /// # Errors
+    /// When apt-cache can't be started.
+    pub fn gone(&self, packages: &[Record]) -> Result<Vec<Record>, Error> {
+        let mut gone: Vec<Record> = packages.to_vec();
+        gone.retain(|package| !self.folder_of(package).is_dir() && self.verify(package).is_err());
+        let names: Vec<String> = gone.iter().map(|package| package.name.clone()).collect();
+        let there = self.in_index(&names, &[])?;
+        gone.retain(|package| {
+            !there.iter().any(|there| {
+                (&there.name, &there.version, &there.sha256)
+                    == (&package.name, &package.version, &package.sha256)
+            })
+        });
+        Ok(gone)
     }
 
     pub(super) fn unpacked(&self) -> PathBuf {
@@ -177,16 +232,26 @@ impl Archive {
         Ok(fingerprint.finish())
     }
 
-    /// What the index says of these packages; those it does not have are left out.
+    /// What the index, or the list that this is held to, says of these packages; those that it
+    /// does not have are left out.
     ///
     /// # Errors
     /// When apt-cache can't be started.
     pub fn records(&self, names: &[String]) -> Result<Vec<Record>, Error> {
+        match &self.held_to {
+            Some(packages) => {
+                Ok(names.iter().filter_map(|name| packages.get(name)).cloned().collect())
+            }
+            None => self.in_index(names, &["--no-all-versions"]),
+        }
+    }
+
+    fn in_index(&self, names: &[String], options: &[&str]) -> Result<Vec<Record>, Error> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
         let mut command = self.apt(&tool::APT_CACHE);
-        command.args(["show", "--no-all-versions", "--"]).args(names);
+        command.arg("show").args(options).arg("--").args(names);
         let output = command.output().map_err(|source| tool::Error::Start {
             program: tool::APT_CACHE.program,
             package: tool::APT_CACHE.package,
@@ -198,8 +263,8 @@ impl Archive {
         Ok(Record::parse_all(&String::from_utf8_lossy(&output.stdout)))
     }
 
-    /// Makes the files of these packages lie in the cache, each with the hash that the
-    /// signed index names.
+    /// Makes the files of these packages lie in the cache, each with the hash that its record
+    /// names.
     ///
     /// # Errors
     /// [`Error::Download`] or [`Error::Broken`], which name the package.
@@ -244,7 +309,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Compares a downloaded file with the signed index.
+    /// Compares a downloaded file with its record.
     fn verify(&self, record: &Record) -> Result<(), Error> {
         let path = self.debs().join(record.file_name());
         let found =
@@ -262,7 +327,8 @@ impl Archive {
     }
 
     /// `PEERCAM_OFFLINE`: use what is in the cache and nothing else.
-    fn is_offline(&self) -> bool {
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
         std::env::var_os("PEERCAM_OFFLINE").is_some()
     }
 

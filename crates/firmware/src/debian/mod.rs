@@ -79,6 +79,16 @@ pub enum Error {
         /// Who wants it, or nothing.
         needed_by: String,
     },
+    /// A build that is held to a list of packages wants another one.
+    #[error("the package {name} is not among those of firmware.lock for {suite} {architecture}")]
+    NotLocked {
+        /// The package.
+        name: String,
+        /// The release.
+        suite: String,
+        /// Debian's name of the architecture.
+        architecture: &'static str,
+    },
     /// A package could not be downloaded.
     #[error("the package {name} {version} could not be downloaded:\n{reason}")]
     Download {
@@ -91,8 +101,8 @@ pub enum Error {
     },
     /// What lies there is not what the signed index names.
     #[error(
-        "the package {name} {version} is broken: {} has the SHA-256 {found}, the signed index \
-         says {expected}", path.display()
+        "the package {name} {version} is broken: {} has the SHA-256 {found}, the signed index or \
+         firmware.lock says {expected}", path.display()
     )]
     Broken {
         /// The package.

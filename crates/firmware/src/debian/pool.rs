@@ -60,6 +60,11 @@ impl<'a> Pool<'a> {
         self.bring(names)?;
         match names.iter().find(|name| !self.packages.contains_key(*name)) {
             None => Ok(()),
+            Some(name) if self.archive.is_held() => Err(Error::NotLocked {
+                name: name.clone(),
+                suite: self.archive.suite().to_owned(),
+                architecture: self.archive.architecture().debian(),
+            }),
             Some(name) => Err(Error::NoSuchPackage {
                 name: name.clone(),
                 suite: self.archive.suite().to_owned(),
@@ -89,8 +94,8 @@ impl<'a> Pool<'a> {
             chosen.entry(record.name.clone()).or_insert(record);
         }
         let chosen: Vec<Record> = chosen.into_values().collect();
-        let fresh: Vec<Record> =
-            chosen.iter().filter(|record| !self.folder_of(record).is_dir()).cloned().collect();
+        let unpacked = |record: &Record| self.archive.folder_of(record).is_dir();
+        let fresh: Vec<Record> = chosen.iter().filter(|r| !unpacked(r)).cloned().collect();
         self.archive.download(&fresh)?;
         for record in chosen {
             let package = self.unpack(record)?;
@@ -104,14 +109,8 @@ impl<'a> Pool<'a> {
         Ok(())
     }
 
-    fn folder_of(&self, record: &Record) -> PathBuf {
-        // The hash is part of the name: what is unpacked once under it stays right.
-        let hash = record.sha256.get(..16).unwrap_or(&record.sha256);
-        self.archive.unpacked().join(format!("{}-{hash}", record.file_name()))
-    }
-
     fn unpack(&self, record: Record) -> Result<Package, Error> {
-        let folder = self.folder_of(&record);
+        let folder = self.archive.folder_of(&record);
         if folder.is_dir() {
             return Ok(Package { record, folder });
         }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-/// One paragraph of the index, as `apt-cache show` prints it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// One paragraph of the index, as `apt-cache show` prints it; the same in `firmware.lock`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// The package's name.
     pub name: String,
@@ -13,7 +16,12 @@ pub struct Record {
     pub architecture: String,
     /// The SHA-256 of its file, in hexadecimal.
     pub sha256: String,
+    /// The size of its file, in bytes.
+    pub size: u64,
+    /// Where its file lies below the archive's address: `pool/main/…`.
+    pub file: String,
     /// The packages it needs (`Pre-Depends` and `Depends`), alternatives in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends: Vec<String>,
 }
 
@@ -42,6 +50,8 @@ impl Record {
             version: field("Version")?,
             architecture: field("Architecture")?,
             sha256: field("SHA256")?,
+            size: field("Size").and_then(|size| size.parse().ok()).unwrap_or_default(),
+            file: field("Filename").unwrap_or_default(),
             depends,
         })
     }
@@ -78,6 +88,8 @@ SHA256: 38bc
 
 Package: udhcpc
 Version: 1.0
+Filename: pool/main/b/busybox/udhcpc_1.0_all.deb
+Size: 8192
 Architecture: all
 SHA256: 00ff
 ";
@@ -88,6 +100,8 @@ SHA256: 00ff
         assert_eq!(records.len(), 2);
         assert_eq!(records[0].depends, ["dpkg", "libc6", "libresolv", "libc6"]);
         assert_eq!(records[1].depends, Vec::<String>::new());
+        assert_eq!(records[1].file, "pool/main/b/busybox/udhcpc_1.0_all.deb");
+        assert_eq!(records[1].size, 8192);
     }
 
     #[test]

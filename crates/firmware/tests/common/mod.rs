@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+pub mod mirror;
+
 use peercam_firmware::board::{self, Board};
 use peercam_firmware::workspace::Workspace;
 
@@ -78,14 +80,64 @@ impl Tree {
 
     /// Runs the program inside this tree.
     pub fn run(&self, arguments: &[&str]) -> Ended {
-        let output = Command::new(env!("CARGO_BIN_EXE_peercam-firmware"))
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("XDG_CACHE_HOME", self.path("cache"))
-            .output()
-            .unwrap();
-        Ended(output)
+        Ended(self.command(arguments, &self.path("cache")).output().unwrap())
     }
+
+    /// Runs the program inside this tree, with what is in the cache at `cache` and no network.
+    pub fn run_offline(&self, arguments: &[&str], cache: &Path) -> Ended {
+        let mut command = self.command(arguments, cache);
+        Ended(command.env("PEERCAM_OFFLINE", "1").output().unwrap())
+    }
+
+    fn command(&self, arguments: &[&str], cache: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peercam-firmware"));
+        command.args(arguments).current_dir(self.folder.path()).env("XDG_CACHE_HOME", cache);
+        command
+    }
+}
+
+/// A workspace with the programs of an image, in which a crate is `part` of the agent, and
+/// others only compile or test it.
+pub fn workspace() -> Tree {
+    let package = |name: &str, more: &str| {
+        format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.2.0\"\nedition = \"2021\"\n\
+             license = \"MIT OR Apache-2.0\"\n{more}"
+        )
+    };
+    let agent = package(
+        "peercam-agent",
+        "[dependencies]\npart = { path = \"../part\" }\nderive = { path = \"../derive\" }\n\
+         [build-dependencies]\nbuilder = { path = \"../builder\" }\n\
+         [dev-dependencies]\ntester = { path = \"../tester\" }\n",
+    );
+    let mut tree = Tree::new()
+        .file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\nexclude = [\"crates/older-0.2.0\"]\n")
+        .file("crates/agent/Cargo.toml", agent)
+        .file("crates/derive/Cargo.toml", package("derive", "[lib]\nproc-macro = true\n"));
+    for (folder, name) in [
+        ("watchdog", "peercam-watchdog"),
+        ("part", "part"),
+        ("builder", "builder"),
+        ("tester", "tester"),
+    ] {
+        tree = tree.file(&format!("crates/{folder}/Cargo.toml"), package(name, ""));
+    }
+    for folder in ["agent", "watchdog", "part", "derive", "builder", "tester"] {
+        tree = tree.file(&format!("crates/{folder}/src/lib.rs"), "");
+    }
+    let mut lock = "version = 4\n".to_owned();
+    for name in ["builder", "derive", "part"] {
+        lock.push_str(&format!("\n[[package]]\nname = \"{name}\"\nversion = \"0.2.0\"\n"));
+    }
+    lock.push_str(
+        "\n[[package]]\nname = \"peercam-agent\"\nversion = \"0.2.0\"\n\
+         dependencies = [\n \"builder\",\n \"derive\",\n \"part\",\n \"tester\",\n]\n",
+    );
+    for name in ["peercam-watchdog", "tester"] {
+        lock.push_str(&format!("\n[[package]]\nname = \"{name}\"\nversion = \"0.2.0\"\n"));
+    }
+    tree.file("Cargo.lock", lock)
 }
 
 /// How a program ended.
