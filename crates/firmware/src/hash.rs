@@ -31,7 +31,8 @@ fn feed(hasher: &mut Sha256, path: &Path) -> io::Result<()> {
     }
 }
 
-fn hex(hasher: Sha256) -> String {
+/// A finished hash, in hexadecimal.
+pub(crate) fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().fold(String::new(), |mut text, byte| {
         // Writing to a String can't fail.
         let _ = write!(text, "{byte:02x}");

@@ -18,6 +18,7 @@
 //! | [`sbom`], [`licences`], [`crates`] | the bill of materials, the licences of what is in it, its crates |
 //! | [`cargo`] | asking cargo about the source tree |
 //! | [`qemu`] | a working copy of the image, and QEMU's command line |
+//! | [`flash`] | an image written to a disk, such that it boots only when it is right |
 //! | [`doctor`] | whether this machine has all that is needed |
 //! | [`progress`], [`tool`], [`hash`], [`size`] | steps on a terminal, other programs, fingerprints, `20 MB` |
 
@@ -31,6 +32,7 @@ pub mod crates;
 pub mod debian;
 pub mod doctor;
 pub mod elf;
+pub mod flash;
 pub mod hash;
 pub mod licences;
 pub mod lock;

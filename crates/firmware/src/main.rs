@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use cmd::UsageError;
+use cmd::flash::Declined;
+use peercam_firmware::flash;
 
 /// Build peercam's firmware images from source, and run them in QEMU
 ///
@@ -20,6 +22,7 @@ use cmd::UsageError;
     after_help = "Examples:\n  \
         peercam-firmware build --board qemu-aarch64\n  \
         peercam-firmware run   --board qemu-aarch64 --peercam-toml my-camera.toml\n  \
+        peercam-firmware flash --board qemu-aarch64 /dev/sdX\n  \
         peercam-firmware sizes --board qemu-aarch64 --json | jq .total\n  \
         peercam-firmware update-lock --dry-run\n\n\
         Standard output is data; progress and errors are on standard error.\n\
@@ -34,6 +37,7 @@ struct CommandLine {
 enum Verb {
     Board(cmd::board::Boards),
     Build(cmd::build::Build),
+    Flash(cmd::flash::Flash),
     Run(cmd::run::Run),
     Licences(cmd::licences::Licences),
     Sbom(cmd::sbom::Sbom),
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().verb {
         Verb::Board(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),
+        Verb::Flash(verb) => verb.run(),
         Verb::Licences(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),
         Verb::Sbom(verb) => verb.run(),
@@ -57,8 +62,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let usage = error.downcast_ref::<UsageError>().is_some();
-            ExitCode::from(if usage { 2 } else { 1 })
+            ExitCode::from(exit_status(&error))
         }
     }
+}
+
+fn exit_status(error: &anyhow::Error) -> u8 {
+    if error.is::<UsageError>() {
+        return 2;
+    }
+    if error.is::<Declined>() {
+        return 3;
+    }
+    error.downcast_ref().map_or(1, flash::Error::exit_status)
 }

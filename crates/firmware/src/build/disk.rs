@@ -25,7 +25,7 @@ use crate::tool;
 const ALIGNMENT: u64 = 1 << 20;
 
 /// Identifiers are fixed: two builds are to give the same bits.
-const DISK_UUID: &str = "8a1c5f0e-6d0b-4f3e-9c53-7065657263a0";
+pub(crate) const DISK_UUID: &str = "8a1c5f0e-6d0b-4f3e-9c53-7065657263a0";
 
 struct Slot {
     name: &'static str,

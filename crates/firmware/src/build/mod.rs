@@ -40,6 +40,7 @@ use crate::workspace::Workspace;
 use crate::{cargo, closure, modules, tool};
 
 use binaries::Compiled;
+pub(crate) use disk::DISK_UUID;
 pub use registry::emulator;
 pub use resolve::resolve;
 use step::Made;

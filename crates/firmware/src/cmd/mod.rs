@@ -3,6 +3,7 @@
 pub mod board;
 pub mod build;
 pub mod doctor;
+pub mod flash;
 pub mod licences;
 pub mod run;
 pub mod sbom;
