@@ -96,8 +96,9 @@ impl Launch {
     }
 
     /// Starts the process, the leader of a session and process group of its own. It dies with the
-    /// watchdog (`PR_SET_PDEATHSIG`), and can gain no rights (`PR_SET_NO_NEW_PRIVS`). `door` is the
-    /// one of its control group; what it prints goes to `output`.
+    /// watchdog (`PR_SET_PDEATHSIG`), can gain no rights (`PR_SET_NO_NEW_PRIVS`), and leaves no core
+    /// dump, which would hold its keys. With a user of its own it has no capability, nor has anything
+    /// that it starts. `door` is the one of its control group; what it prints goes to `output`.
     ///
     /// # Errors
     ///
@@ -126,6 +127,7 @@ impl Launch {
             if let Some(limit) = open_files {
                 setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
             }
+            setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
             if let Some(door) = &door {
                 unistd::write(door, b"0")?;
             }
@@ -230,14 +232,15 @@ pub fn check_program(program: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// What the child does between `fork(2)` and `execve(2)`. Order matters: groups before the user,
-/// who may not change them; the death signal after the user, whose change clears it
+/// What the child does between `fork(2)` and `execve(2)`. Order matters: capabilities and groups
+/// before the user, who may not change them; the death signal after the user, whose change clears it
 /// (`PR_SET_PDEATHSIG(2const)`).
 fn prepare(watchdog: Pid, account: Option<&(Uid, Gid, Vec<Gid>)>) -> io::Result<()> {
     // The watchdog blocks what it reads from its signalfd. (std unblocks it, and doesn't promise to.)
     SigSet::empty().thread_set_mask()?;
     unistd::setsid()?;
     if let Some((uid, gid, groups)) = account {
+        empty_bounding_set()?;
         unistd::setgroups(groups)?;
         unistd::setresgid(*gid, *gid, *gid)?;
         unistd::setresuid(*uid, *uid, *uid)?;
@@ -247,6 +250,25 @@ fn prepare(watchdog: Pid, account: Option<&(Uid, Gid, Vec<Gid>)>) -> io::Result<
     // The watchdog may have died before the line above.
     if unistd::getppid() != watchdog {
         return Err(io::Error::from_raw_os_error(nix::libc::ESRCH));
+    }
+    Ok(())
+}
+
+/// Takes away every capability that a program could be given when it is started
+/// (`capabilities(7)`); those that the process has go when it becomes another user.
+fn empty_bounding_set() -> io::Result<()> {
+    // More than a kernel can know: it has 64 bits for them.
+    for capability in 0..64 {
+        // SAFETY: reads nothing but the number.
+        let result = unsafe {
+            nix::libc::prctl(nix::libc::PR_CAPBSET_DROP, capability as nix::libc::c_ulong, 0, 0, 0)
+        };
+        match Errno::result(result) {
+            Ok(_) => {}
+            // The first that this kernel doesn't know.
+            Err(Errno::EINVAL) => break,
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

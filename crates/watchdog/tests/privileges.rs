@@ -6,7 +6,8 @@ use std::io::{Write, stderr};
 
 use common::{Watchdog, script};
 
-const SELF: &str = "id -nu; echo groups $(id -nG); grep -E 'NoNewPrivs|SigBlk' /proc/self/status; \
+const SELF: &str = "id -nu; echo groups $(id -nG); grep -E 'NoNewPrivs|SigBlk|^Cap' /proc/self/status; \
+                    echo core $(ulimit -S -c) $(ulimit -H -c); \
                     env; echo in $(pwd) reads $(readlink /proc/self/fd/0); echo end; sleep 3600";
 
 #[test]
@@ -23,6 +24,9 @@ fn a_service_runs_as_its_user_with_its_groups() {
     let mut groups: Vec<&str> = groups.split(' ').skip(1).collect();
     groups.sort_unstable();
     assert_eq!(groups, ["audio", "nogroup", "video"], "and none of root's");
+    for set in ["Inh", "Prm", "Eff", "Bnd", "Amb"] {
+        watchdog.prints(&format!("Cap{set}: 0000000000000000"));
+    }
     watchdog.prints("end");
     assert!(watchdog.has_printed("USER=nobody") && watchdog.has_printed("HOME=/"));
     watchdog.stop();
@@ -35,6 +39,7 @@ fn a_service_gains_no_rights_and_inherits_nothing_but_what_it_is_given() {
     let mut watchdog = Watchdog::start(&config);
     watchdog.prints("SigBlk: 0000000000000000");
     watchdog.prints("NoNewPrivs: 1");
+    watchdog.prints("core 0 0");
     watchdog.prints("end");
     for line in ["COLOUR=blue", "WATCHDOG_USEC=4000000", "in / reads /dev/null"] {
         assert!(watchdog.has_printed(line), "{line}");
