@@ -167,6 +167,7 @@ fn a_variant_for_development_has_a_shell_and_a_test_picture() {
     assert!(board.serial_shell);
     let agent = std::fs::read_to_string(board.agent_config().unwrap()).unwrap();
     assert!(agent.contains("source = \"test\""), "{agent}");
+    assert!(agent.contains("udp-ports = "), "`run` forwards only these: {agent}");
     assert_eq!(tree.run(&["board", "check"]).code(), 0);
 }
 
@@ -194,6 +195,9 @@ fn a_new_board_that_can_not_be_is_refused_and_nothing_is_written() {
         assert_eq!(ended.code(), 2, "{name}");
         assert!(ended.stderr().contains(word), "{name}: {}", ended.stderr());
     }
+    let ended = tree.run(&["board", "new", "door", "--from", "camera", "--dev"]);
+    assert_eq!(ended.code(), 2);
+    assert!(ended.stderr().contains("nothing named \"dev\""), "{}", ended.stderr());
     assert!(!tree.path("board/door").exists());
 }
 

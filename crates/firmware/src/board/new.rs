@@ -70,8 +70,10 @@ pub fn make(workspace: &Workspace, wish: &Wish) -> Result<PathBuf, NotMade> {
     if let Some(path) = taken.into_iter().find(|path| path.exists()) {
         return Err(NotMade::Exists(path));
     }
-    if !is_kebab_case(from) || !merge::path_of(&boards, from).is_file() {
-        return Err(NotMade::NoParent { name: from.clone(), known: parents(workspace)? });
+    for name in std::iter::once(from.as_str()).chain(development.then_some(DEVELOPMENT)) {
+        if !is_kebab_case(name) || !merge::path_of(&boards, name).is_file() {
+            return Err(NotMade::NoParent { name: name.to_owned(), known: parents(workspace)? });
+        }
     }
 
     let (parents, what) = if *development {
