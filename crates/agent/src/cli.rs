@@ -23,6 +23,8 @@ Examples:
       the second file overrides the first, key by key
   peercam-agent --config camera.toml --check-config
       is the file right? Exit code 0: yes; 2: no, and standard error says why
+  peercam-agent --config peercam.toml --device-settings
+      what [device] says, for a camera's start scripts: a line for each thing
   peercam-agent --example-config > camera.toml
       every key, explained, with its default
 
@@ -52,6 +54,10 @@ struct Arguments {
     #[arg(long)]
     check_config: bool,
 
+    /// Only check the configuration, and print what is for the device in it
+    #[arg(long)]
+    device_settings: bool,
+
     /// Print an annotated example configuration and end
     #[arg(long)]
     example_config: bool,
@@ -71,7 +77,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    if arguments.check_config {
+    if arguments.device_settings {
+        print!("{}", config.device);
+    }
+    if arguments.check_config || arguments.device_settings {
         return ExitCode::SUCCESS;
     }
     if let Err(error) = logging::start() {

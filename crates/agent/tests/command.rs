@@ -77,6 +77,22 @@ fn help_teaches_and_the_example_is_a_configuration() {
 }
 
 #[test]
+fn start_scripts_are_told_what_is_for_the_device() {
+    let folder = TempDir::new().unwrap();
+    let below = write(folder.path(), "agent.toml", "[device]\nname = \"camera\"\n");
+    let settings = "[device]\nipv4 = \"10.0.2.77/24\"\ngateways = [\"10.0.2.2\"]\n";
+    let settings = write(folder.path(), "peercam.toml", settings);
+    let (code, out, said) =
+        run(agent().args(["--config", &below, "--config", &settings, "--device-settings"]));
+    let lines = "name camera\nipv4 10.0.2.77/24\nipv6 auto\ngateway 10.0.2.2\n";
+    assert_eq!((code, out.as_str(), said.as_str()), (0, lines, ""));
+    let settings = write(folder.path(), "peercam.toml", "[device]\nipv4 = \"10.0.2.77\"\n");
+    let (code, out, said) = run(agent().args(["--config", &settings, "--device-settings"]));
+    assert_eq!((code, out.as_str()), (2, ""), "{said}");
+    assert!(said.contains("peercam.toml: device.ipv4 = \"10.0.2.77\": write"), "{said}");
+}
+
+#[test]
 fn safe_mode_fits_over_the_settings_of_any_camera() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let safe = format!("{root}/rootfs-overlay/etc/peercam/safe.toml");

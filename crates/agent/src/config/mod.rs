@@ -3,12 +3,15 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`device`] | what is for the camera's own start scripts: its name and its addresses |
 //! | [`layers`] | several files as one: later ones win, key by key |
 //! | `raw` | the keys |
 //!
 //! `agent.example.toml` beside this crate's manifest documents every key.
 
 use std::{
+    fs::File,
+    io::{self, Read},
     net::IpAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -20,9 +23,11 @@ use peercam_protocol::{
     signalling::{Door, MAX_ISSUERS},
 };
 
+pub mod device;
 pub mod layers;
 mod raw;
 
+pub use device::Device;
 pub use layers::{Layer, Layers};
 
 use crate::{
@@ -33,6 +38,9 @@ use crate::{
 /// Most rendezvous servers. Each that is away delays the search for one that is not.
 const MAX_SERVERS: usize = 8;
 
+/// Most bytes of a file. A person's are a few hundred.
+const MAX_FILE: u64 = 64 * 1024;
+
 /// Where the control socket is unless the configuration says otherwise.
 pub const CONTROL_SOCKET: &str = "/run/peercam/control.sock";
 
@@ -41,6 +49,8 @@ pub const CONTROL_SOCKET: &str = "/run/peercam/control.sock";
 pub struct Config {
     /// Where the identity key is kept.
     pub state_dir: PathBuf,
+    /// What the device is called, and its addresses: not for the agent itself.
+    pub device: Device,
     /// Rendezvous servers in order of preference; none: the camera can't be found by viewers.
     pub servers: Vec<ServerUrl>,
     /// PEM file with authorities that may vouch for them, besides those that browsers trust.
@@ -100,7 +110,15 @@ pub enum Error {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// A file that can't be a configuration.
+    #[error("{}: {problem}", .file.display())]
+    Strange {
+        /// The file.
+        file: PathBuf,
+        /// What is strange about it, and the way out.
+        problem: &'static str,
     },
     /// No TOML, an unknown key, or a value of the wrong type.
     #[error("{}: {message}", .file.display())]
@@ -133,10 +151,7 @@ impl Config {
     pub fn load(files: &[PathBuf]) -> Result<Self, Error> {
         let layers = files
             .iter()
-            .map(|file| match std::fs::read_to_string(file) {
-                Ok(text) => Ok(Layer { file: file.clone(), text }),
-                Err(source) => Err(Error::Unreadable { file: file.clone(), source }),
-            })
+            .map(|file| Ok(Layer { file: file.clone(), text: read(file)? }))
             .collect::<Result<Vec<_>, _>>()?;
         Self::from_layers(&layers)
     }
@@ -152,8 +167,17 @@ impl Config {
     }
 
     fn validate(layers: &Layers, raw: raw::Config) -> Result<Self, Error> {
-        let raw::Config { state_dir, rendezvous, access, control, viewers, network, video, audio } =
-            raw;
+        let raw::Config {
+            state_dir,
+            device,
+            rendezvous,
+            access,
+            control,
+            viewers,
+            network,
+            video,
+            audio,
+        } = raw;
         if !state_dir.is_absolute() {
             return Err(layers.refuse("state-dir", "use an absolute path"));
         }
@@ -192,6 +216,7 @@ impl Config {
         media.check().map_err(|error| layers.refuse_as(error.key, error.value, &error.allowed))?;
         Ok(Self {
             state_dir,
+            device: Device::validate(layers, device)?,
             servers,
             rendezvous_ca: rendezvous.ca,
             room,
@@ -203,6 +228,22 @@ impl Config {
             patience: Patience::default(),
         })
     }
+}
+
+/// The text of a configuration file: no more of it than makes sense, wherever it comes from.
+fn read(file: &Path) -> Result<String, Error> {
+    let strange = |problem| Error::Strange { file: file.to_owned(), problem };
+    let unreadable = |source| Error::Unreadable { file: file.to_owned(), source };
+    let opened = File::open(file).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    opened.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(strange(
+            "is larger than 64 KiB, and no configuration: write only the keys you change",
+        ));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| strange("is no text in UTF-8: have your editor save it as that"))
 }
 
 impl Access {
@@ -271,6 +312,7 @@ impl Default for Config {
         let raw = raw::Config::default();
         Self {
             state_dir: raw.state_dir,
+            device: Device::default(),
             servers: Vec::new(),
             rendezvous_ca: None,
             room: None,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Config {
     pub state_dir: PathBuf,
+    pub device: Device,
     pub rendezvous: Rendezvous,
     pub access: Access,
     pub control: Control,
@@ -18,6 +19,17 @@ pub(super) struct Config {
     pub network: Network,
     pub video: VideoConfig,
     pub audio: AudioConfig,
+}
+
+/// `[device]`
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Device {
+    pub name: Option<String>,
+    pub ipv4: String,
+    pub ipv6: String,
+    pub gateways: Vec<String>,
+    pub dns: Vec<String>,
 }
 
 /// `[rendezvous]`
@@ -69,6 +81,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             state_dir: "/data/peercam".into(),
+            device: Device::default(),
             rendezvous: Rendezvous::default(),
             access: Access::default(),
             control: Control::default(),
@@ -76,6 +89,18 @@ impl Default for Config {
             network: Network::default(),
             video: VideoConfig::default(),
             audio: AudioConfig::default(),
+        }
+    }
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self {
+            name: None,
+            ipv4: "dhcp".into(),
+            ipv6: "auto".into(),
+            gateways: Vec::new(),
+            dns: Vec::new(),
         }
     }
 }

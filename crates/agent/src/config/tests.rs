@@ -80,3 +80,33 @@ fn an_error_names_the_file_whose_value_counts() {
     let error = load(&["[video]\nwidth = 640", "[video]\nheight = 481"]).unwrap_err().to_string();
     assert!(error.starts_with("2.toml: video.height = 481: "), "{error}");
 }
+
+#[test]
+fn a_file_that_can_be_no_configuration_is_not_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("peercam.toml");
+    let said = |bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        Config::load(std::slice::from_ref(&file)).map_err(|error| error.to_string())
+    };
+    let comment = |length: usize| "#".repeat(length - 1) + "\n";
+    said(comment(64 * 1024).as_bytes()).unwrap();
+    let large = said(comment(64 * 1024 + 1).as_bytes()).unwrap_err();
+    assert!(large.contains("peercam.toml: is larger than 64 KiB"), "{large}");
+    // As some editors save by themselves: with a byte order mark, and in UTF-16.
+    said(b"\xef\xbb\xbf[viewers]\r\nmax = 3\r\n").unwrap();
+    let strange = said(b"\xff\xfe[\0v\0").unwrap_err();
+    assert!(strange.contains("peercam.toml: is no text in UTF-8"), "{strange}");
+    let endless = Config::load(&["/dev/zero".into()]).unwrap_err().to_string();
+    assert!(endless.contains("/dev/zero: is larger than 64 KiB"), "{endless}");
+}
+
+#[test]
+fn the_settings_that_are_shown_to_people_are_a_configuration() {
+    let text = include_str!("../../../../docs/first-boot.md");
+    let (_, text) = text.split_once("```toml\n").unwrap();
+    let (text, _) = text.split_once("```").unwrap();
+    let config = load(&[text]).unwrap();
+    assert_eq!(config.device.name.as_deref(), Some("front-door"));
+    assert_eq!((config.servers.len(), config.access.owner_keys.len()), (1, 1));
+}
