@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::debian::Record;
+use crate::debian::{Record, compare_versions};
 use crate::hash::at;
 use crate::manifest::Manifest;
 
@@ -205,6 +205,16 @@ pub struct Change {
     pub after: Option<String>,
 }
 
+impl Change {
+    /// Whether the package is of an older version now: an archive took one back, or a part of it
+    /// was left out of the index.
+    #[must_use]
+    pub fn is_to_older(&self) -> bool {
+        let Self { before: Some(before), after: Some(after), .. } = self else { return false };
+        compare_versions(after, before).is_lt()
+    }
+}
+
 /// Changes for people: a heading for each archive, a line for each package.
 #[must_use]
 pub fn to_text(changes: &[Change]) -> String {
@@ -222,7 +232,10 @@ pub fn to_text(changes: &[Change]) -> String {
             (Some(before), Some(after)) if before == after => {
                 writeln!(text, "  {name} {after} (another file)")
             }
-            (Some(before), Some(after)) => writeln!(text, "  {name} {before} -> {after}"),
+            (Some(before), Some(after)) => {
+                let older = if change.is_to_older() { " (older)" } else { "" };
+                writeln!(text, "  {name} {before} -> {after}{older}")
+            }
             (None, after) => writeln!(text, "+ {name} {}", after.as_deref().unwrap_or_default()),
             (Some(before), None) => writeln!(text, "- {name} {before}"),
         };

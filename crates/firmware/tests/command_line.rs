@@ -40,7 +40,7 @@ fn manifest(root: u64, kernel: u64, watchdog: u64) -> String {
 fn help_lists_the_verbs_and_shows_examples() {
     let ended = Tree::new().run(&["--help"]);
     assert_eq!(ended.code(), 0);
-    for word in ["build", "run", "sizes", "doctor", "Examples:", "board/README.md"] {
+    for word in ["build", "update-lock", "run", "sizes", "doctor", "Examples:", "board/README.md"] {
         assert!(ended.stdout().contains(word), "{word}");
     }
 }

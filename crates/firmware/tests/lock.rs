@@ -175,6 +175,16 @@ fn what_changes_in_the_lock_is_shown() {
 }
 
 #[test]
+fn an_older_version_than_before_is_marked_and_warned_of() {
+    let scene = Scene::new().with_newer_kernel(false);
+    scene.update(&[]);
+    std::fs::remove_file(scene.mirror.deb_of("linux-image", "1:3.0-1")).unwrap();
+    let ended = scene.indexed().run(&["update-lock"]);
+    assert_has(&ended.stdout(), &["  linux-image 1:3.0-1 -> 1:2.0-1 (older)\n"]);
+    assert_has(&ended.stderr(), &["warning: 1 of them to an older version"]);
+}
+
+#[test]
 fn a_build_takes_what_the_lock_names_though_there_is_newer() {
     let scene = Scene::new();
     scene.update(&[]);

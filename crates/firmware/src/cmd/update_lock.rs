@@ -61,6 +61,13 @@ impl UpdateLock {
             count(false, false),
             if self.dry_run { " (not written: --dry-run)" } else { "" }
         );
+        let older = changes.iter().filter(|change| change.is_to_older()).count();
+        if older > 0 {
+            eprintln!(
+                "warning: {older} of them to an older version: a part of the archive may have been \
+                 left out (see above); its updates for security are not to be lost by that"
+            );
+        }
         Ok(())
     }
 }
