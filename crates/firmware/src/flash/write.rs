@@ -361,17 +361,18 @@ impl Uncached {
         posix_fadvise(file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         // Again through the descriptor: the same file, whatever its name stands for by now.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let direct = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_DIRECT.bits())
-            .open(Path::new(&path));
+        let mut buffer = vec![0; CHUNK + ALIGNMENT];
+        let aligned = buffer.as_ptr().align_offset(ALIGNMENT);
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlag::O_DIRECT.bits());
+        let direct = options.open(Path::new(&path)).and_then(|direct| {
+            direct.read_at(&mut buffer[aligned..aligned + CHUNK], 0).map(|_| direct)
+        });
         let file = match direct {
-            // tmpfs and the like have no other place than memory.
+            // A file system without direct reading: tmpfs has no other place than memory.
             Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => File::open(&path)?,
             other => other?,
         };
-        let buffer = vec![0; CHUNK + ALIGNMENT];
-        let aligned = buffer.as_ptr().align_offset(ALIGNMENT);
         Ok(Self { file, buffer, aligned })
     }
 
