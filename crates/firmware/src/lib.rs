@@ -18,12 +18,14 @@
 //! | [`sbom`], [`licences`], [`crates`] | the bill of materials, the licences of what is in it, its crates |
 //! | [`cargo`] | asking cargo about the source tree |
 //! | [`qemu`] | a working copy of the image, and QEMU's command line |
+//! | [`bundle`] | a signed update for one slot |
 //! | [`flash`] | an image written to a disk, such that it boots only when it is right |
 //! | [`doctor`] | whether this machine has all that is needed |
 //! | [`progress`], [`tool`], [`hash`], [`size`] | steps on a terminal, other programs, fingerprints, `20 MB` |
 
 pub mod board;
 pub mod build;
+pub mod bundle;
 pub mod cargo;
 pub mod closure;
 pub mod compare;

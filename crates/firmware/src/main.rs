@@ -37,6 +37,7 @@ struct CommandLine {
 enum Verb {
     Board(cmd::board::Boards),
     Build(cmd::build::Build),
+    Bundle(cmd::bundle::Bundle),
     Flash(cmd::flash::Flash),
     Run(cmd::run::Run),
     Licences(cmd::licences::Licences),
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().verb {
         Verb::Board(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),
+        Verb::Bundle(verb) => verb.run(),
         Verb::Flash(verb) => verb.run(),
         Verb::Licences(verb) => verb.run(),
         Verb::Run(verb) => verb.run(),

@@ -24,7 +24,7 @@ macro_rules! tools {
         pub const $name: Tool = Tool {
             program: $program, package: $package, purpose: $purpose, version: $version,
         };)*
-        /// Every program that `build` and `run` call, for all boards.
+        /// Every program that `build`, `run` and `bundle` call, for all boards.
         pub const ALL: &[Tool] = &[$($name),*];
     };
 }
@@ -43,6 +43,8 @@ tools! {
     MKDOSFS: "mkdosfs", "dosfstools", None, "makes the boot partition";
     MCOPY: "mcopy", "mtools", Some("--version"), "writes files to the boot partition";
     GENIMAGE: "genimage", "genimage", Some("--version"), "makes the disk image";
+    RAUC: "rauc", "rauc", Some("--version"), "makes updates and checks them";
+    OPENSSL: "openssl", "openssl", Some("version"), "makes the development key of updates";
 }
 
 /// Why a program did not do its work.

@@ -2,6 +2,7 @@
 
 pub mod board;
 pub mod build;
+pub mod bundle;
 pub mod doctor;
 pub mod flash;
 pub mod licences;

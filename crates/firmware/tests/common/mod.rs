@@ -92,6 +92,7 @@ impl Tree {
     fn command(&self, arguments: &[&str], cache: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_peercam-firmware"));
         command.args(arguments).current_dir(self.folder.path()).env("XDG_CACHE_HOME", cache);
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         command
     }
 }
