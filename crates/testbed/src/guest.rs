@@ -27,11 +27,20 @@ pub const BOOT: Duration = Duration::from_secs(180);
 /// What U-Boot prints first.
 const BANNER: &str = "U-Boot 20";
 
+/// How its shell's prompt begins, before the camera's name.
+const PROMPT: &str = "root@";
+
 /// Where a guest's network finds its host (QEMU's user networking).
 const HOST: &str = "10.0.2.2";
 
 /// The file on the boot partition from which a camera takes its settings.
 pub const SETTINGS: &str = "peercam.toml";
+
+/// Where it says what is wrong with them.
+pub const SETTINGS_ERROR: &str = "peercam.toml.error";
+
+/// The file there that has it forget everything.
+pub const FACTORY_RESET: &str = "factory-reset";
 
 /// The boards that QEMU can boot, by name, in order.
 pub fn boards() -> Result<Vec<String>> {
@@ -72,6 +81,11 @@ impl Entrance {
             .ok_or_else(|| {
                 Error::Guest(format!("{address} has no {count} free UDP ports in a row"))
             })
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> RangeInclusive<u16> {
+        self.ports.clone()
     }
 
     /// The settings that bring a guest's camera to `room`: the way to the rendezvous on this host,
@@ -136,11 +150,23 @@ impl Guest {
     /// Boots the bed's copy of the image of `board`, made if there is none yet, with these
     /// settings on its boot partition.
     pub fn start_with(bed: &Bed, board: &str, entrance: &Entrance, settings: &str) -> Result<Self> {
+        Self::start_with_files(bed, board, entrance, &[(SETTINGS, settings)])
+    }
+
+    /// The same with these files there, each a name and a text.
+    pub fn start_with_files(
+        bed: &Bed,
+        board: &str,
+        entrance: &Entrance,
+        files: &[(&str, &str)],
+    ) -> Result<Self> {
         let workspace = workspace()?;
         let board = Board::load(&workspace, board).map_err(broken)?;
         let folder = bed.file("guest");
         let disk = qemu::WorkingCopy::prepare(&workspace, &board.name, &folder).map_err(broken)?;
-        disk.write_boot_file(SETTINGS, settings.as_bytes()).map_err(broken)?;
+        for (name, text) in files {
+            disk.write_boot_file(name, text.as_bytes()).map_err(broken)?;
+        }
         let mut machine = qemu::Machine::new(&board, &disk).map_err(broken)?;
         machine.serial = qemu::Serial::Stdio;
         machine.forwards = entrance.forwards();
@@ -232,7 +258,7 @@ impl Guest {
         // boot, and a serial port whose queue fills before its driver has started stays deaf.
         self.machine
             .wait_for_output("the shell's prompt", self.started, BOOT, |output| {
-                output.contains("root@peercam").then_some(())
+                output.contains(PROMPT).then_some(())
             })
             .await?;
         wait::until("the guest's shell", BOOT, async || {

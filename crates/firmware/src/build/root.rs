@@ -155,18 +155,30 @@ fn add_generated(tree: &mut Tree, board: &Board) -> Result<(), Error> {
     tree.write(Path::new("etc/peercam/board"), format!("{}\n", board.name).as_bytes(), OWN)?;
     let path = Path::new("etc/inittab");
     let own = tree.root.join(path);
-    let mut inittab = fs::read_to_string(&own).map_err(|error| at(&own, error))?;
-    for program in &board.respawn {
+    let shared = fs::read_to_string(&own).map_err(|error| at(&own, error))?;
+    let inittab = inittab(shared, &board.respawn, &board.consoles, board.serial_shell);
+    tree.write(path, inittab.as_bytes(), OWN)
+}
+
+/// What init does on a board, by what it does on all of them: runs `respawn` too and, on a board
+/// for development, a shell on every console.
+fn inittab(
+    mut inittab: String,
+    respawn: &[String],
+    consoles: &[String],
+    serial_shell: bool,
+) -> String {
+    for program in respawn {
         inittab.push_str(&format!("::respawn:{program}\n"));
     }
-    if board.serial_shell {
+    if serial_shell {
         // Whoever sits there wants to see everything; other consoles have warnings.
         inittab = inittab.replace(WATCHDOG, &format!("{WATCHDOG} --console all"));
-        for console in &board.consoles {
+        for console in consoles {
             inittab.push_str(&format!("{console}::respawn:-/bin/sh\n"));
         }
     }
-    tree.write(path, inittab.as_bytes(), OWN)
+    inittab
 }
 
 /// A link for each of busybox's applets, where nothing else has that name. Only busybox
@@ -336,9 +348,27 @@ fn mode(path: &Path, mode: u32) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    const SHARED: &str = include_str!("../../../../rootfs-overlay/etc/inittab");
+
+    fn made(serial_shell: bool) -> String {
+        inittab(SHARED.to_owned(), &[], &["ttyAMA0".to_owned()], serial_shell)
+    }
+
     #[test]
-    fn the_watchdog_can_be_told_what_to_show() {
-        let inittab = include_str!("../../../../rootfs-overlay/etc/inittab");
-        assert!(inittab.contains(super::WATCHDOG));
+    fn only_a_board_for_development_can_be_talked_to_on_its_console() {
+        for words in ["ttyAMA0::respawn:-/bin/sh\n", "peercam-watchdog --console all "] {
+            assert!(made(true).contains(words), "{words}");
+            assert!(!made(false).contains(words), "{words}");
+        }
+        let production = made(false);
+        // The first field is a terminal to run on.
+        for line in production.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("::"), "{line}");
+            for program in ["/sh", "login", "getty"] {
+                assert!(!line.contains(program), "{line}");
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What a camera has on /data is there after a restart: its settings, its identity, its files.
+//! What a camera has on /data is there after a restart: its settings, its identity, its files, and
+//! how late it is.
 
 use peercam_testbed::{Bed, Guest, Rendezvous};
 
@@ -16,6 +17,9 @@ async fn data_of_a_guest_survives_a_reboot() {
     let before = guest.run(identity).await.unwrap();
     assert!(!before.is_empty());
     guest.run("echo kept > /data/note && sync").await.unwrap();
+    // Two days before what the machine's own clock says.
+    let clock = "date -s @$(($(date +%s) + 172800)) >/dev/null && date +%s";
+    let clock = seconds(&guest.run(clock).await.unwrap());
 
     guest.reboot().await.unwrap();
     rendezvous.wait_online(&room, false, SOON).await.unwrap();
@@ -25,7 +29,14 @@ async fn data_of_a_guest_survives_a_reboot() {
     guest.wait_for_shell().await.unwrap();
     assert_eq!(guest.run("cat /data/note").await.unwrap(), "kept");
     assert_eq!(guest.run(identity).await.unwrap(), before);
+    let now = seconds(&guest.run("date +%s").await.unwrap());
+    assert!((clock..clock + 3600).contains(&now), "it is {now}, and was {clock} before");
     // Everything else is the image's, and nothing can change it.
     let (code, _) = guest.try_run("touch /usr/bin/peercam-agent").await.unwrap();
     assert_ne!(code, 0, "the root file system should be read-only");
+}
+
+/// What `date +%s` said; the console may have shown other things meanwhile.
+fn seconds(output: &str) -> u64 {
+    output.lines().find_map(|line| line.parse().ok()).expect(output)
 }

@@ -13,6 +13,7 @@ mod browser_leaves_nothing_behind;
 mod camera_goes_offline_and_returns;
 mod dashboard_shows_who_is_here;
 mod guest_camera_plays;
+mod guest_is_hardened;
 mod guest_keeps_its_data;
 mod guest_with_broken_settings_comes_up;
 mod host_camera_plays;
