@@ -32,8 +32,9 @@ status shows how the services are, and why the device was reset; log shows what
 the services printed and the watchdog said, with seconds since the start of the
 device; leave-safe-mode starts services normally again; test makes each service
 fail on purpose, and tells how long it takes until it is up again. FILE is then
-/etc/peercam/watchdog.toml unless another one is named. Where nothing of FILE can be used, the file of the same
-name with .fallback.toml for its end stands in, if there is one.
+/etc/peercam/watchdog.toml unless another one is named. Where nothing of FILE can
+be used, the file of the same name with .fallback.toml for its end stands in, if
+there is one.
 
 Examples:
   peercam-watchdog log --follow --service agent
