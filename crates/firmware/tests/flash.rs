@@ -365,9 +365,27 @@ fn begun(tree: &Tree) -> (Child, BufReader<std::process::ChildStderr>) {
 }
 
 #[test]
+fn what_is_no_image_is_not_written() {
+    let (tree, _) = tree();
+    std::fs::write(tree.path("peercam.img.xz"), vec![7; 3 * MIB as usize]).unwrap();
+    let card = old(&tree, MIB);
+    let output = Command::new(env!("CARGO_BIN_EXE_peercam-firmware"))
+        .args(["flash", "--image", "peercam.img.xz", "--yes", "card.img"])
+        .current_dir(tree.path("."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("peercam.img.xz is no image of peercam"), "{said}");
+    assert_eq!(std::fs::read(card).unwrap(), vec![OLD; MIB as usize]);
+}
+
+#[test]
 fn ctrl_c_and_a_polite_kill_say_what_is_there_now() {
     let (tree, _) = tree();
-    std::fs::write(tree.path("large.img"), vec![7; 64 * MIB as usize]).unwrap();
+    let mut large = std::fs::read(tree.path("out/camera/peercam-camera.img")).unwrap();
+    large.resize(64 * MIB as usize, 7);
+    std::fs::write(tree.path("large.img"), large).unwrap();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // A machine may be so quick, or this test so slow, that it is written before the signal
         // comes.

@@ -71,7 +71,7 @@ pub enum Error {
     /// The image of the board is not there, or was made without slots.
     #[error(
         "there is no slot of {board} to make an update of ({source}): `peercam-firmware build \
-         --board {board}` makes it, for images with slots A and B"
+         --board {board}` makes it for boards whose images have slots A and B"
     )]
     NoSlot {
         /// The board.

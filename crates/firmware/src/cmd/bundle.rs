@@ -23,7 +23,7 @@ use super::{BoardArgument, UsageError};
 #[command(
     verbatim_doc_comment,
     after_help = "Examples:\n  \
-        peercam-firmware bundle --board qemu-aarch64\n  \
+        peercam-firmware bundle --board front-door\n  \
         peercam-firmware bundle --board front-door --release 1.4.2 --key key.pem \\\n      \
           --certificate signer.pem --keyring authority.pem\n  \
         RAUC_PKCS11_PIN=… peercam-firmware bundle --board front-door --release 1.4.2 \\\n      \

@@ -108,7 +108,7 @@ impl Flash {
             target: known.target.as_ref(),
             written: result.as_ref().ok().cloned(),
             seconds: started.elapsed().as_secs_f64(),
-            error: result.as_ref().err().map(|error| format!("{error:#}")),
+            error: result.as_ref().err().map(super::sentence),
         };
         println!("{}", serde_json::to_string_pretty(&report)?);
         result.map(|_| ())

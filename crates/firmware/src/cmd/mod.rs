@@ -55,6 +55,15 @@ fn manifest(workspace: &Workspace, board: &str) -> anyhow::Result<Manifest> {
     })
 }
 
+/// An error and its causes, each once: many say in their own words what their cause is.
+#[must_use]
+pub fn sentence(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |said, cause| {
+        let cause = cause.to_string();
+        if said.contains(&cause) { said } else { format!("{said}: {cause}") }
+    })
+}
+
 /// An error of usage or configuration: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]

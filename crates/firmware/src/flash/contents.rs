@@ -1,6 +1,9 @@
 //! What is on a disk now, as far as its first megabyte tells.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -72,6 +75,18 @@ const MAGIC: &[(&str, usize, &[u8])] = &[
 ];
 
 impl Contents {
+    /// Looks at the beginning of the disk or file at `path`.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        let mut beginning = Vec::new();
+        let read = File::open(path)
+            .and_then(|file| file.take(LOOKED_AT as u64).read_to_end(&mut beginning));
+        match read {
+            Ok(_) => Self::of(&beginning),
+            Err(error) => Self::Unknown { reason: error.to_string() },
+        }
+    }
+
     /// Looks at the beginning of a disk, [`LOOKED_AT`] bytes of it or all there is.
     #[must_use]
     pub fn of(beginning: &[u8]) -> Self {

@@ -57,6 +57,9 @@ pub struct Disk {
     pub serial: Option<String>,
     /// The names of its partitions as the kernel sees them now: `sdb1`.
     pub partitions: Vec<String>,
+    /// Its number, major and minor.
+    #[serde(skip)]
+    pub number: Number,
     #[serde(skip)]
     folder: PathBuf,
 }
@@ -116,6 +119,7 @@ impl Kernel {
             model,
             serial,
             partitions: partitions(&folder)?,
+            number,
             folder,
         }))
     }
@@ -148,7 +152,12 @@ impl Kernel {
     /// When the kernel's list can't be read.
     pub fn swaps(&self, disk: Option<&Disk>, path: &Path) -> io::Result<Vec<Use>> {
         let list = self.proc.join("swaps");
-        let text = std::fs::read_to_string(&list).map_err(|error| at(&list, error))?;
+        let text = match std::fs::read_to_string(&list) {
+            Ok(text) => text,
+            // The kernel was built without swap.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(at(&list, error)),
+        };
         let used = text.lines().skip(1).filter_map(|line| line.split_whitespace().next());
         Ok(used
             .map(unescape)

@@ -45,6 +45,7 @@ use crate::hash::at;
 use crate::manifest::Manifest;
 use crate::size::Size;
 use crate::workspace::Workspace;
+use contents::Contents;
 use target::Refusal;
 
 /// The image that is to be written.
@@ -72,6 +73,18 @@ pub enum Error {
         board: String,
         /// What is missing.
         source: std::io::Error,
+    },
+    /// A file that is no image. Nothing was written.
+    #[error(
+        "{} is no image of peercam ({found}): nothing was written. An image that was compressed \
+         has to be unpacked first, and a bundle is for a camera that runs",
+        path.display()
+    )]
+    NotAnImage {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: Contents,
     },
     /// The image is not what its manifest says. Nothing was written.
     #[error(
@@ -132,7 +145,10 @@ impl Error {
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::NoImage { .. } | Self::ImageDiffers { .. } | Self::Io { .. } => 1,
+            Self::NoImage { .. }
+            | Self::NotAnImage { .. }
+            | Self::ImageDiffers { .. }
+            | Self::Io { .. } => 1,
             Self::Refused(_) => 3,
             Self::Mismatch { .. } => 4,
             Self::Interrupted { signal, .. } => {
@@ -145,7 +161,10 @@ impl Error {
     #[must_use]
     pub fn outcome(&self) -> &'static str {
         match self {
-            Self::NoImage { .. } | Self::ImageDiffers { .. } | Self::Io { .. } => "failed",
+            Self::NoImage { .. }
+            | Self::NotAnImage { .. }
+            | Self::ImageDiffers { .. }
+            | Self::Io { .. } => "failed",
             Self::Refused(_) => "refused",
             Self::Mismatch { .. } => "mismatch",
             Self::Interrupted { .. } => "interrupted",
@@ -191,6 +210,10 @@ impl Image {
         if !data.is_file() || data.len() == 0 {
             let what = if data.is_file() { "is empty" } else { "is no regular file" };
             return Err(failed(std::io::Error::other(format!("{what}, and no image"))));
+        }
+        let found = Contents::at(path);
+        if !matches!(found, Contents::Peercam { .. }) {
+            return Err(Error::NotAnImage { path: path.to_owned(), found });
         }
         let manifest = Manifest::read(&path.with_file_name("manifest.json")).ok();
         let manifest = manifest.filter(|manifest| {

@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{major, minor};
 use serde::Serialize;
 
-use super::contents::{Contents, LOOKED_AT};
+use super::contents::Contents;
 use super::disk::{Disk, Kernel, Node};
 use super::{Error, Image};
 use crate::hash::at;
@@ -90,6 +92,9 @@ pub(super) enum ClaimedKind {
     NewFile,
 }
 
+/// How often the kernel is asked to look at the new partitions, 100 ms apart.
+const READ_ANEW: usize = 20;
+
 mod ioctl {
     // linux/fs.h: BLKRRPART.
     nix::ioctl_none!(read_partitions_anew, 0x12, 95);
@@ -99,9 +104,16 @@ impl Drop for Claimed {
     fn drop(&mut self) {
         match self.kind {
             ClaimedKind::Disk => {
-                // SAFETY: the request takes no argument, and the descriptor is open. Where it
-                // fails (a disk without partitions), the kernel knew of none.
-                let _ = unsafe { ioctl::read_partitions_anew(self.file.as_raw_fd()) };
+                for _ in 0..READ_ANEW {
+                    // SAFETY: the request takes no argument, and the descriptor is open.
+                    let read = unsafe { ioctl::read_partitions_anew(self.file.as_raw_fd()) };
+                    // Somebody may look at an old partition just now, as udev does. Where it fails
+                    // otherwise (a disk without partitions), the kernel knew of none.
+                    if read != Err(Errno::EBUSY) {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(100));
+                }
             }
             ClaimedKind::NewFile if !self.complete => {
                 // Whether that works or not: why it did not become an image is what is told.
@@ -154,7 +166,7 @@ impl Target {
         for used in kernel.swaps(None, &path).map_err(failed)? {
             refusals.push(swap(&used.device));
         }
-        let contents = contents(&path);
+        let contents = Contents::at(&path);
         Ok(Self { path, kind: Kind::File { bytes: data.len() }, contents, refusals })
     }
 
@@ -169,19 +181,30 @@ impl Target {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true);
+        // The path had its links followed: one that is there now was put there since.
+        let mut flags = OFlag::O_NOFOLLOW;
         match self.kind {
             // Of a block device this asks the kernel to let nobody else claim it: no mount, no
             // swap, no device mapper, in any container.
-            Kind::Disk(_) => options.custom_flags(OFlag::O_EXCL.bits()),
-            Kind::File { .. } => &mut options,
-            Kind::NewFile => options.create_new(true),
-        };
+            Kind::Disk(_) => flags |= OFlag::O_EXCL,
+            Kind::File { .. } => {}
+            Kind::NewFile => {
+                options.create_new(true);
+            }
+        }
+        options.custom_flags(flags.bits());
         let mut file = options.open(&self.path).map_err(|error| self.not_opened(error))?;
         let failed = |error| Error::Io { source: at(&self.path, error), begun: false };
         let bytes = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        if let Kind::Disk(disk) = &self.kind
-            && disk.bytes != bytes
-        {
+        let now = file.metadata().map_err(failed)?;
+        let same = match &self.kind {
+            Kind::Disk(disk) => {
+                let number = (major(now.rdev()), minor(now.rdev()));
+                now.file_type().is_block_device() && disk.number == number && disk.bytes == bytes
+            }
+            Kind::File { .. } | Kind::NewFile => now.is_file(),
+        };
+        if !same {
             return Err(refuse(
                 "changed",
                 format!("{} has been exchanged: run this again", self.path.display()),
@@ -249,7 +272,12 @@ fn examine_device(
         }
     };
     let refusals = refusals(kernel, &disk, path, image, allowed)?;
-    Ok(Target { path: path.to_owned(), kind: Kind::Disk(disk), contents: contents(path), refusals })
+    Ok(Target {
+        path: path.to_owned(),
+        kind: Kind::Disk(disk),
+        contents: Contents::at(path),
+        refusals,
+    })
 }
 
 /// All that speaks against writing an image to a disk; `path` is the one it was named by.
@@ -383,14 +411,4 @@ fn new_file(path: &Path) -> Result<Target, Error> {
         contents: Contents::Empty,
         refusals: Vec::new(),
     })
-}
-
-fn contents(path: &Path) -> Contents {
-    let mut beginning = Vec::new();
-    let read =
-        File::open(path).and_then(|file| file.take(LOOKED_AT as u64).read_to_end(&mut beginning));
-    match read {
-        Ok(_) => Contents::of(&beginning),
-        Err(error) => Contents::Unknown { reason: error.to_string() },
-    }
 }
