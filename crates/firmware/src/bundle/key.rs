@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::hash::at;
 use crate::tool;
 
-/// Stands in the subject of every development certificate, and in the name of every bundle
-/// that is signed with one.
+/// Stands in the subject of every development certificate, and in the name that a bundle signed
+/// with one gets when nobody gives it another.
 pub const DEVELOPMENT: &str = "DEVELOPMENT";
 
 /// As a file name or a URL that begins with it, a key lies in a token.

@@ -62,16 +62,17 @@ impl Pictures {
         browser.evaluate("return { now: performance.now(), ...peercamPictures }").await
     }
 
-    /// Waits until pictures come again since this look, for `time` at most, and looks.
+    /// Waits until pictures come again since this look, for `time` at most, and says since when, as
+    /// [`Self::back_at`] does.
     ///
     /// # Errors
     ///
     /// When they don't, or the browser is gone.
-    pub async fn resumed(&self, browser: &Browser, time: Duration) -> Result<Self> {
+    pub async fn resumed(&self, browser: &Browser, time: Duration) -> Result<Option<f64>> {
         wait::until("pictures in the page", time, async || {
             let pictures = Self::look(browser).await?;
             Ok(if pictures.flow(self.now, self.count) {
-                Look::Done(pictures)
+                Look::Done(pictures.back_at(self.now))
             } else {
                 Look::NotYet(format!("{pictures:?}"))
             })

@@ -101,7 +101,7 @@ async fn power_cut(scene: Scene, bed: &Bed, board: &str) -> Result<(Browser, Mea
     let mut guest = Guest::start(bed, &rendezvous, board, &room)?;
     guest.wait_hosting(&rendezvous, &room).await?;
     let hosting = Pictures::look(&browser).await?.now;
-    let back = off.resumed(&browser, SOON).await?.back_at(off.now);
+    let back = off.resumed(&browser, SOON).await?;
     let back = back.context("pictures never ceased")?;
     guest.stop().await?;
     let boot = (hosting - off.now) / 1000.0;

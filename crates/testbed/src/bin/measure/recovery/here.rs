@@ -206,7 +206,7 @@ impl Scene {
         let what = format!("{noticed:?}, {up:?} and {stable:?}");
         let (noticed, up) =
             self.camera.watchdog.wait_for_output(&what, from, CURED_WITHIN, times).await?;
-        let back = before.resumed(&self.browser, CURED_WITHIN).await?.back_at(before.now);
+        let back = before.resumed(&self.browser, CURED_WITHIN).await?;
         let playing = back.map(|at| (at - before.now) / 1000.0);
         Ok(Recovery { noticed: noticed - begin, up: up - begin, playing })
     }
@@ -220,7 +220,7 @@ impl Scene {
         self.camera.watchdog = Supervised::spawn(bed, &self.camera.program, &self.camera.config)?;
         self.rendezvous.wait_online(&self.room, true, SOON).await?;
         let room = Pictures::look(&self.browser).await?.now;
-        let back = before.resumed(&self.browser, CURED_WITHIN).await?.back_at(before.now);
+        let back = before.resumed(&self.browser, CURED_WITHIN).await?;
         Ok(back.map(|at| (at - room).max(0.0) / 1000.0))
     }
 
